@@ -1,0 +1,3 @@
+"""The HTTP calls, one module per subject. Each lists what it serves in `routes()`."""
+
+from __future__ import annotations
