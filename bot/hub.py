@@ -1,0 +1,248 @@
+"""Reading from the Hub: the only module that does it.
+
+A thin wrapper around `huggingface_hub.HfApi` with three additions: every failure becomes one of
+`bot.errors`, every request has a time limit (HfApi's listings have none), and requests are counted, so that
+"an idle poll costs at most two calls" is something a test can look at.
+
+A token is never picked up from the machine: `Hub(token=None)` is anonymous. It goes to the endpoint's own
+host only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from threading import Lock
+from typing import Any, TypeVar
+
+import httpx2 as httpx
+import stamina
+from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub.hf_api import ModelInfo, RepoFile
+from pydantic import Field, SecretStr
+
+from bot import filenames, hub_http
+from bot.errors import RepoUnavailable, SourceCorrupt
+from bot.hub_errors import retry_after, translated
+from bot.models import Frozen, RepoRef, SourceFile
+
+ATTEMPTS = 4
+CACHE_BYTES = 64 * 1024**2
+BLOCK = 1024 * 1024
+SUMMARY_FIELDS = ("sha", "lastModified", "config", "cardData", "tags", "gated", "private", "library_name")
+
+T = TypeVar("T")
+
+
+class RepoSummary(Frozen):
+    """What one listing says about a repo. All of it is untrusted text."""
+
+    repo: str
+    sha: str
+    last_modified: datetime | None = None
+    architectures: tuple[str, ...] = ()
+    model_type: str = ""
+    quantized: bool = False
+    tags: tuple[str, ...] = ()
+    card: dict[str, Any] = Field(default_factory=dict)
+    gated: bool = False
+    private: bool = False
+
+
+class Hub:
+    """The Hub at `endpoint`, as one account sees it (`token=None`: as nobody).
+
+    Text and ranges read at a commit sha never change, so the last 64 MiB of them are kept in memory.
+
+    Attributes:
+        calls: `METHOD path` of the last thousand requests, redirects included.
+        bytes_read: body bytes of files so far; listings not included.
+    """
+
+    def __init__(self, endpoint: str | None = None, token: str | SecretStr | None = None) -> None:
+        self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
+        secret = token.get_secret_value() if isinstance(token, SecretStr) else token
+        self._token: str | bool = secret or False
+        self._api = HfApi(endpoint=self.endpoint, token=self._token)
+        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._lock = Lock()
+        self.calls: deque[str] = deque(maxlen=1000)
+        self.bytes_read = 0
+
+    def __repr__(self) -> str:
+        return f"Hub({self.endpoint!r}, {'with a token' if self._token else 'anonymous'})"
+
+    def resolve(self, ref: RepoRef) -> str:
+        """The commit sha that `ref` stands for now. One call.
+
+        Raises:
+            RepoUnavailable, GatedSource, AccessDenied, HubUnreachable
+        """
+        info = self._call(
+            str(ref),
+            lambda: self._api.model_info(ref.repo, revision=ref.revision, timeout=hub_http.SILENCE_SECONDS),
+        )
+        return _sha(info.sha, ref.repo)
+
+    def list_org(self, org: str) -> list[RepoSummary]:
+        """Every model repo of `org` (a user or an organisation), newest change first. One call per page.
+
+        Repos without a commit are left out.
+
+        Raises:
+            HubUnreachable, AccessDenied
+        """
+
+        def listing() -> list[ModelInfo]:
+            return list(self._api.list_models(author=org, expand=list(SUMMARY_FIELDS), sort="last_modified"))  # type: ignore[arg-type]
+
+        return [_summary(info) for info in self._once(org, listing) if info.sha]
+
+    def tree(self, repo: str, sha: str) -> tuple[SourceFile, ...]:
+        """Every file of `repo` at `sha`, with size and digest. One call per thousand files.
+
+        Raises:
+            SourceCorrupt: more than 10,000 files.
+            RepoUnavailable, GatedSource, AccessDenied, HubUnreachable
+        """
+
+        def listing() -> list[SourceFile]:
+            found = []
+            for entry in self._api.list_repo_tree(repo, recursive=True, revision=sha):
+                if isinstance(entry, RepoFile):
+                    found.append(_source_file(entry))
+                if len(found) > filenames.MAX_FILES:
+                    raise SourceCorrupt(f"{repo} holds more than {filenames.MAX_FILES} files.")
+            return found
+
+        return tuple(self._once(f"{repo}@{sha}", listing))
+
+    def read_text(self, repo: str, sha: str, path: str, max_bytes: int) -> str:
+        """The UTF-8 text of a small file at an exact commit.
+
+        Raises:
+            SourceCorrupt: larger than `max_bytes`, or not UTF-8.
+            RepoUnavailable: no such file.
+        """
+        data = self.read_bytes(repo, sha, path, max_bytes)
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SourceCorrupt(f"{repo}: {path} is not UTF-8 text.") from error
+
+    def read_bytes(self, repo: str, sha: str, path: str, max_bytes: int) -> bytes:
+        """The bytes of a small file at an exact commit. Raises as `read_text`."""
+
+        def body() -> bytes:
+            with self._response(repo, sha, path, {}) as response:
+                data = self._body(response, max_bytes + 1)
+            if len(data) > max_bytes:
+                raise SourceCorrupt(f"{repo}: {path} is larger than {max_bytes} bytes.")
+            return data
+
+        return self._keep((repo, sha, path), lambda: self._call(f"{repo}/{path}", body))
+
+    def read_range(self, repo: str, sha: str, path: str, start: int, end: int) -> bytes:
+        """Bytes `start` up to but not including `end` of a file; fewer if the file ends before.
+
+        Raises:
+            HubError: the server sent something else than that range.
+            RepoUnavailable, GatedSource, AccessDenied, HubUnreachable
+        """
+
+        def body() -> bytes:
+            with self._response(repo, sha, path, {"Range": f"bytes={start}-{end - 1}"}) as response:
+                hub_http.check_range(response, start)
+                return self._body(response, end - start)
+
+        return self._keep((repo, sha, path, start, end), lambda: self._call(f"{repo}/{path}", body))
+
+    @contextmanager
+    def stream(self, repo: str, sha: str, path: str, start: int = 0) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file from `start` on, in blocks. Not retried: whoever writes them knows where to
+        go on.
+
+        Raises:
+            HubUnreachable: also when the connection breaks half-way.
+            HubError: the server did not go on at `start`.
+        """
+        with translated(f"{repo}/{path}"), hub_http.counted(self.calls):
+            headers = {"Range": f"bytes={start}-"} if start else {}
+            with self._response(repo, sha, path, headers) as response:
+                if start:
+                    hub_http.check_range(response, start)
+                yield self._blocks(response)
+
+    def _response(
+        self, repo: str, sha: str, path: str, headers: dict[str, str]
+    ) -> AbstractContextManager[httpx.Response]:
+        url = hf_hub_url(repo, path, revision=sha, endpoint=self.endpoint)
+        return hub_http.open_file(url, self.endpoint, self._token, headers)
+
+    def _blocks(self, response: httpx.Response) -> Iterator[bytes]:
+        for block in response.iter_raw(BLOCK):
+            self.bytes_read += len(block)
+            yield block
+
+    def _body(self, response: httpx.Response, limit: int) -> bytes:
+        """At most `limit` bytes of the body; the rest is not waited for."""
+        data = bytearray()
+        for block in self._blocks(response):
+            data += block
+            if len(data) >= limit:
+                break
+        return bytes(data[:limit])
+
+    def _once(self, what: str, call: Callable[[], T]) -> T:
+        """Make a call that HfApi itself retries: its listings obey Retry-After and RateLimit on their own."""
+        with translated(what), hub_http.counted(self.calls):
+            return call()
+
+    def _call(self, what: str, call: Callable[[], T]) -> T:
+        """Make a call that nobody else retries; wait as long as the server asks between attempts."""
+        for attempt in stamina.retry_context(on=retry_after, attempts=ATTEMPTS, timeout=None):
+            with attempt:
+                return self._once(what, call)
+        raise AssertionError("stamina either returns or raises")
+
+    def _keep(self, key: tuple[object, ...], read: Callable[[], bytes]) -> bytes:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        data = read()
+        with self._lock:
+            self._kept[key] = data
+            while sum(map(len, self._kept.values())) > CACHE_BYTES:
+                self._kept.popitem(last=False)
+        return data
+
+
+def _summary(info: ModelInfo) -> RepoSummary:
+    config: dict[str, Any] = info.config if isinstance(info.config, dict) else {}
+    card: dict[str, Any] = info.card_data.to_dict() if info.card_data else {}  # type: ignore[no-untyped-call]
+    named = config.get("architectures")
+    return RepoSummary(
+        repo=info.id,
+        sha=_sha(info.sha, info.id),
+        last_modified=info.last_modified,
+        architectures=tuple(a for a in named if isinstance(a, str)) if isinstance(named, list) else (),
+        model_type=str(config.get("model_type") or ""),
+        quantized="quantization_config" in config,
+        tags=tuple(str(tag) for tag in info.tags or ()),
+        card=card,
+        gated=bool(info.gated),
+        private=bool(info.private),
+    )
+
+
+def _source_file(entry: RepoFile) -> SourceFile:
+    return SourceFile(path=entry.path, size=int(entry.size), digest=entry.lfs.sha256 if entry.lfs else entry.blob_id)
+
+
+def _sha(value: str | None, repo: str) -> str:
+    if value is None or len(value) != 40 or not set(value) <= set("0123456789abcdef"):
+        raise RepoUnavailable(f"{repo} has no commit yet.")
+    return value

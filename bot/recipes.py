@@ -1,0 +1,200 @@
+"""The backends and their recipes, read as data from `converters/<backend>/`.
+
+Nothing is imported from there: a backend's code runs in an environment of its own and never in the mill.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from bot.errors import PhimillError, UsageError
+from bot.models import Frozen, Precision, Recipe, Release, Status, Traits
+
+
+class Snippet(Frozen):
+    """One way to run a model. `code` may hold {ns}, {m} and {repo}."""
+
+    title: str
+    language: str
+    code: str
+
+
+class Support(Frozen):
+    """What a backend can do with an architecture, or with one trait of it."""
+
+    status: Status
+    reason: str
+    links: tuple[str, ...] = ()
+
+
+class Architecture(Support):
+    """The same for a class; `when` holds what is added when a trait of that name is true of the model."""
+
+    when: dict[str, Support] = Field(default_factory=dict)
+
+
+class Costs(Frozen):
+    """CPU-seconds per GB (1e9 bytes) of 16-bit weights, and memory. `check` and `export` use one core, the
+    rest all.
+
+    `memory_bytes` is what any step holds; the other two are bytes per byte of the weights that the step
+    loads.
+    """
+
+    check: float = 0
+    export: float = 0
+    imatrix: float = 0
+    evaluate: float = 0
+    memory_bytes: int = 0
+    imatrix_memory_per_byte: float = 0
+    evaluate_memory_per_byte: float = 0
+    quantize: dict[str, float] = Field(default_factory=dict)
+
+
+class PreTokenizers(Frozen):
+    """How llama.cpp tells BPE pre-tokenizers apart: names by the sha256 of what a probe text becomes."""
+
+    probe_text: str
+    hashes: dict[str, str]
+
+
+class Backend(Frozen):
+    """One backend: what its repos are called, what it can make, of what, and at which cost.
+
+    `baseline` is the recipe of its unquantized export, which every other variant is measured against.
+    """
+
+    id: str
+    title: str
+    repo: str
+    library_name: str
+    tags: tuple[str, ...] = ()
+    snippets: tuple[Snippet, ...] = Field(default=(), alias="pull")
+    recipes: tuple[Recipe, ...]
+    baseline: str
+    architectures: dict[str, Architecture]
+    costs: Costs
+    pretokenizers: PreTokenizers | None = None
+
+    def target(self, namespace: str, model: str) -> str:
+        """The repo that conversions of `model` are published to."""
+        return self.repo.format(ns=namespace, m=model)
+
+
+@lru_cache(maxsize=1)
+def backends() -> dict[str, Backend]:
+    """Every backend by its id: each folder of `converters` that holds a `recipes.toml`.
+
+    Raises:
+        PhimillError: a data file is wrong; says which one and where.
+    """
+    folders = sorted(files("converters").iterdir(), key=lambda folder: folder.name)
+    found = [load(folder) for folder in folders if folder.is_dir() and (folder / "recipes.toml").is_file()]
+    return {backend.id: backend for backend in found}
+
+
+def all_recipes() -> tuple[Recipe, ...]:
+    """Every recipe of every backend, in the order of the files."""
+    return tuple(recipe for backend in backends().values() for recipe in backend.recipes)
+
+
+def by_id(ids: Iterable[str]) -> tuple[Recipe, ...]:
+    """The recipes of these ids, in this order.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    known = {recipe.id: recipe for recipe in all_recipes()}
+    asked = list(ids)
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"There is no recipe {name!r}.", f"There are {', '.join(known)}.")
+    return tuple(known[name] for name in asked)
+
+
+def defaults(backend: str) -> tuple[Recipe, ...]:
+    """What is made of every release. What does not suit one is refused by its verdict, which is recorded."""
+    return tuple(recipe for recipe in backends()[backend].recipes if recipe.default)
+
+
+def select(asked: Sequence[str], release: Release, backend: str) -> tuple[Recipe, ...]:
+    """The recipes of one backend that were asked for: by id (`gguf/int4`), by backend (`gguf`), or `all`.
+
+    Nothing asked means the defaults. A broad word leaves out what is made for another element type than the
+    release has; an id is taken at its word, and the verdict then says why not.
+
+    Raises:
+        UsageError: no backend has such a recipe.
+    """
+    if not asked:
+        return defaults(backend)
+    broad = {"all", *backends()}
+    by_id(name for name in asked if name not in broad)
+    wide = not {"all", backend}.isdisjoint(asked)
+    return tuple(
+        recipe
+        for recipe in backends()[backend].recipes
+        if recipe.id in asked or (wide and recipe.only_dtype in (None, release.dtype))
+    )
+
+
+def load(folder: Traversable) -> Backend:
+    """Read one backend's data files. Raises as `backends`."""
+    table = _toml(folder / "recipes.toml")
+    backend = table.get("backend", {})
+    listed = [{"backend": backend.get("id"), **recipe} for recipe in table.get("recipe", [])]
+    spelled = {**backend, "recipes": listed, "costs": table.get("costs", {})}
+    spelled.setdefault("baseline", _unquantized(listed))
+    spelled["architectures"] = {k: _architecture(v) for k, v in _toml(folder / "architectures.toml").items()}
+    hashes = folder / "pretokenizers.json"
+    if hashes.is_file():
+        spelled["pretokenizers"] = json.loads(hashes.read_text(encoding="utf-8"))
+    try:
+        made = Backend.model_validate(spelled)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise PhimillError(f"{folder}: {where}: {first['msg']}.") from error
+    _check(folder, made)
+    return made
+
+
+def _toml(path: Traversable) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise PhimillError(f"{path} cannot be read: {error}.") from error
+
+
+def _architecture(table: dict[str, Any]) -> dict[str, Any]:
+    """A class's table with its tables of traits gathered under `when`."""
+    traits = {name: value for name, value in table.items() if name in Traits.model_fields}
+    return {**{name: value for name, value in table.items() if name not in traits}, "when": traits}
+
+
+def _unquantized(recipes: Sequence[dict[str, Any]]) -> str:
+    """The first recipe that keeps 16 bits and suits every source."""
+    fits = (r for r in recipes if r.get("precision") == Precision.FP16 and "only_dtype" not in r)
+    return str(next((r.get("id") for r in fits), ""))
+
+
+def _check(folder: Traversable, backend: Backend) -> None:
+    """Ids are unique and start with the backend's; two recipes of one repo never write the same file."""
+    for what in ("id", "file"):
+        values = [getattr(recipe, what) for recipe in backend.recipes]
+        double = {value for value in values if values.count(value) > 1}
+        if double:
+            raise PhimillError(f"{folder}/recipes.toml: {what} {min(double)!r} is there twice.")
+    for recipe in backend.recipes:
+        if not recipe.id.startswith(f"{recipe.backend}/"):
+            raise PhimillError(f"{folder}/recipes.toml: {recipe.id!r} does not start with its backend.")
+    if backend.baseline not in {recipe.id for recipe in backend.recipes}:
+        raise PhimillError(f"{folder}/recipes.toml: the baseline {backend.baseline!r} is not a recipe.")
