@@ -1,0 +1,291 @@
+"""Converters that behave, converters that do not, and what the bot makes of them. The children are real."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot import converter, sandbox, toolchain
+from bot.converter_events import EVENT, Made, plain
+from bot.errors import ConverterFailed, ConverterStopped, SourceCorrupt
+from bot.settings import Settings
+
+PRELUDE = """
+import json, os, sys
+request = json.loads(sys.stdin.readline())
+def say(event, **values):
+    print(json.dumps({"event": event, **values}), flush=True)
+"""
+
+
+class Bench:
+    """One fake backend, `fake`, whose code each test writes, run by the interpreter of the tests."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.root = tmp_path / "src" / "converters"
+        self.out = tmp_path / "out"
+        self.work = tmp_path / "work"
+        for folder in (self.root / "fake", self.out, self.work):
+            folder.mkdir(parents=True)
+        (self.root / "__init__.py").touch()
+        (self.root / "fake" / "__init__.py").touch()
+        (self.root / "fake" / "requirements.txt").touch()
+        self.settings = Settings(home=tmp_path / "home", toolchains=tmp_path / "chains")
+        self.logs: list[tuple[str, str]] = []
+        self.progress: list[tuple[str, float, float, str]] = []
+
+    def call(self, code: str, verb: str = "convert", **limits: Any) -> converter.Reply:
+        (self.root / "fake" / "__main__.py").write_text(PRELUDE + textwrap.dedent(code))
+        return converter.call(
+            "fake",
+            {"verb": verb, "out": str(self.out)},
+            read=[],
+            write=[self.out],
+            work=self.work,
+            limits=sandbox.Limits(**({"memory": 2**30, "wall": 30.0} | limits)),
+            on_progress=lambda *values: self.progress.append(values),
+            on_log=lambda level, text: self.logs.append((level, text)),
+            settings=self.settings,
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(tmp_path)
+    tools = toolchain.Toolchain("fake", Path(sys.prefix), Path(sys.executable), "0" * 64, {"fake": "1"})
+    monkeypatch.setattr(toolchain, "converters_root", lambda: bench.root)
+    monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: tools)
+    return bench
+
+
+def test_a_conversion_ends_in_checked_and_hashed_files(bench: Bench) -> None:
+    reply = bench.call("""
+        say("progress", stage="export", done=1, total=2, unit="tensors")
+        say("log", level="warning", text="careful")
+        print("a library speaks", file=sys.stderr)
+        os.mkdir(request["out"] + "/cpu")
+        open(request["out"] + "/cpu/m.gguf", "w").write("GGUF")
+        facts = {"base": "f16"}
+        say("artifact", recipe="fake/int4", files=["cpu/m.gguf"], bits_per_weight=4.5, facts=facts, more=1)
+    """)
+    (made,) = reply.artifacts
+    assert (made.recipe, made.bits_per_weight, made.facts) == ("fake/int4", 4.5, {"base": "f16"})
+    (file,) = made.files
+    assert (file.path, file.size, file.sha256) == ("cpu/m.gguf", 4, hashlib.sha256(b"GGUF").hexdigest())
+    assert bench.progress == [("export", 1.0, 2.0, "tensors")]
+    assert ("warning", "careful") in bench.logs
+    assert ("debug", "a library speaks") in bench.logs
+    assert reply.outcome.tier == str(sandbox.probe())
+    assert reply.toolchain.versions == {"fake": "1"}
+
+
+def test_describe_and_evaluate_are_answered_too(bench: Bench) -> None:
+    described = bench.call(
+        'say("described", backend="fake", versions={"a": "1"}, architectures=["Phi3ForCausalLM"])',
+        verb="describe",
+    ).described
+    assert described is not None
+    assert described.architectures == ("Phi3ForCausalLM",)
+    metrics = bench.call('say("metrics", values={"kl_mean": 0.1}, details={})', verb="evaluate").metrics
+    assert metrics is not None
+    assert metrics.values == {"kl_mean": 0.1}
+    reference = bench.call(
+        'say("reference", windows=1, window_tokens=2, vocabulary=3, perplexity=4.5, end_tokens=[5])',
+        verb="evaluate",
+    ).reference
+    assert reference is not None
+    assert reference.end_tokens == (5,)
+
+
+def test_the_code_is_the_copied_one_and_the_folder_it_came_from_is_out_of_reach(bench: Bench) -> None:
+    if not sandbox.probe().landlock:
+        pytest.skip("this kernel has no Landlock")
+    bench.call(f"""
+        import converters
+        say("log", level="info", text=converters.__file__)
+        try:
+            os.listdir({str(bench.root)!r})
+        except OSError as error:
+            say("log", level="info", text=error.strerror)
+        say("described", backend="fake", versions={{}}, architectures=[])
+    """, verb="describe")  # fmt: skip
+    assert [text for level, text in bench.logs if level == "info"] == [
+        str(toolchain.code_path(settings=bench.settings) / "converters" / "__init__.py"),
+        "Permission denied",
+    ]
+
+
+def test_its_own_error_is_raised_as_it_was_said(bench: Bench) -> None:
+    with pytest.raises(SourceCorrupt) as corrupt:
+        bench.call("""
+            say("error", code="source_corrupt", message="A tensor is short.", hint="Ask.")
+            raise SystemExit(1)
+        """)
+    assert (corrupt.value.message, corrupt.value.hint) == ("A tensor is short.", "Ask.")
+
+
+@pytest.mark.parametrize("code", ["access_denied", "cancelled", "gate_failed", "hub_unreachable", "usage", "", "x"])
+def test_an_error_a_converter_cannot_know_about_is_its_own_failure(bench: Bench, code: str) -> None:
+    with pytest.raises(ConverterFailed) as failed:
+        bench.call(f'say("error", code={code!r}, message="Trust me.")')
+    assert type(failed.value) is ConverterFailed
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("sys.exit('it is broken')", "exit code 1. Its last words: it is broken"),
+        ("raise ValueError('bad tensor')", "Its last words: ValueError: bad tensor"),
+        ("os._exit(3)", "exit code 3. It printed nothing"),
+        ("os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("os.kill(os.getpid(), 9)", "killed by the system"),
+        ("pass", "without an answer to 'convert'"),
+        ("say('metrics', values={})", "without an answer to 'convert'"),
+    ],
+)
+def test_a_bad_end_is_explained(bench: Bench, code: str, says: str) -> None:
+    with pytest.raises(ConverterFailed, match=says):
+        bench.call(code)
+
+
+def test_an_artifact_that_nobody_asked_for_is_ignored(bench: Bench) -> None:
+    reply = bench.call("""
+        say("artifact", recipe="r", files=["../x.gguf"], bits_per_weight=4)
+        say("metrics", values={})
+    """, verb="evaluate")  # fmt: skip
+    assert reply.artifacts == ()
+
+
+def test_limits_hold(bench: Bench) -> None:
+    with pytest.raises(ConverterStopped):
+        bench.call("import time; time.sleep(60)", wall=0.5)
+
+
+def test_lines_that_are_no_events_are_log(bench: Bench) -> None:
+    bench.call(r"""
+        print("just text")
+        print("[1, 2]")
+        print("{" * 5000)
+        print('{"event": "artifact", "recipe": "r", "files": [], "bits_per_weight": 4}')
+        print('{"event": "artifact", "recipe": "r", "files": ["x.gguf"], "bits_per_weight": NaN}')
+        print('{"event": "metrics", "values": {"kl_mean": 1e999}}')
+        print('{"event": "progress", "stage": "x", "done": "1e999", "total": 1, "unit": ""}')
+        sys.stdout.buffer.write(b"\xff\xfe\n")
+        say("log", level="shout", text="x")
+        say("log", level="info", text="\x1b[31mred\x1b[0m\r\nnext \u202egnp.exe")
+        say("artifact", recipe="r", files=["big.gguf"], bits_per_weight=4, facts={"x": "y" * 70000})
+        say("described", backend="fake", versions={}, architectures=[])
+    """, verb="describe")  # fmt: skip
+    assert len([text for level, text in bench.logs if level == "debug"]) == 10
+    (info,) = [text for level, text in bench.logs if level == "info"]
+    assert info == " [31mred [0m  next  gnp.exe"
+
+
+def made(*files: str) -> Made:
+    return Made(event="artifact", recipe="r", files=files, bits_per_weight=4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.gguf",
+        "/etc/passwd.txt",
+        "a/../../secret.gguf",
+        "a//b.gguf",
+        "./a.gguf",
+        "C:\\x.gguf",
+        "nul.gguf",
+        "a.gguf ",
+        "a\n.gguf",
+        "",
+        ".",
+        "evil.py",
+        "evil.so",
+        "evil.gguf.exe",
+        "README",
+        "missing.gguf",
+        "folder.gguf",
+        "x" * 300 + ".gguf",
+    ],
+)
+def test_a_file_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    (out / "folder.gguf").mkdir(parents=True)
+    (tmp_path / "secret.gguf").touch()
+    for kind in ("evil.py", "evil.so", "evil.gguf.exe", "README"):
+        (out / kind).touch()
+    with pytest.raises(ConverterFailed):
+        converter.artifact(out, made(name))
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda out, secret: (out / "x.gguf").symlink_to(secret),
+        lambda out, secret: os.link(secret, out / "x.gguf"),
+        lambda out, secret: os.mkfifo(out / "x.gguf"),
+        lambda out, secret: (out / "x.gguf").symlink_to("/dev/zero"),
+    ],
+    ids=["symlink", "hardlink", "pipe", "device"],
+)
+def test_what_is_no_plain_file_is_refused(tmp_path: Path, plant: Callable[[Path, Path], None]) -> None:
+    out, secret = tmp_path / "out", tmp_path / "secret"
+    out.mkdir()
+    secret.write_text("hf_canary")
+    plant(out, secret)
+    with pytest.raises(ConverterFailed):
+        converter.artifact(out, made("x.gguf"))
+
+
+def test_a_file_behind_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "x.gguf").touch()
+    (out / "cpu").symlink_to(elsewhere)
+    with pytest.raises(ConverterFailed, match="link"):
+        converter.artifact(out, made("cpu/x.gguf"))
+
+
+def test_two_names_for_one_file_on_some_disks_are_refused(tmp_path: Path) -> None:
+    for name in ("x.gguf", "X.gguf"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConverterFailed, match="twice"):
+        converter.artifact(tmp_path, made("x.gguf", "X.gguf"))
+
+
+@given(st.text())
+def test_plain_text_is_one_printable_line(text: str) -> None:
+    line = plain(text)
+    assert len(line.splitlines()) <= 1
+    assert not any(ord(c) < 32 and c != "\t" for c in line)
+    assert "\x1b" not in line
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@hypothesis.settings(max_examples=50)
+@given(JSON)
+def test_no_json_breaks_the_reader(value: Any) -> None:
+    text = json.dumps({"event": "metrics", "values": {"x": value}})
+    try:
+        event = EVENT.validate_json(text)
+    except ValueError:
+        return
+    json.dumps(event.model_dump(), allow_nan=False)
