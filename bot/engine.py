@@ -1,0 +1,288 @@
+"""The one seam to the durable engine, DBOS.
+
+A build is a workflow of named, idempotent steps. DBOS stores a step's result when it finishes; a worker that dies is
+found out by its lease (`liveness.py`) and its builds are queued again by whoever is alive, to go on after the last
+finished step. SQLite serves one machine; a Postgres URL serves many workers with the same code.
+
+A workflow never raises what it can explain: it returns an `Outcome`, so that errors are data on every database.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from dbos import DBOS, DBOSClient, DBOSConfig
+from dbos._serialization import DBOSPortableJSONSerializer
+
+from bot.builds import Build, Failure
+from bot.errors import UsageError
+from bot.journal import Journal, connect
+from bot.liveness import leased, open_leases
+from bot.models import BuildRequest, Phase
+from bot.settings import Settings
+from bot.steps import MAX_TRIES, Outcome, Runner, Steps
+
+# Part of every stored workflow. Raise it when the order or the names of a build's steps change.
+WORKFLOW_VERSION = "1"
+QUEUE = "builds"
+PERSON, WATCHER = 1, 10  # lower goes first; equal goes oldest first
+RESCUE_SECONDS = 5.0
+
+
+_current: Engine | None = None
+
+
+@DBOS.workflow(name="build", max_recovery_attempts=MAX_TRIES)
+def _build(request: dict[str, Any], person: bool) -> dict[str, Any]:
+    if _current is None:
+        raise RuntimeError("the engine was closed")
+    return _current.perform(request).model_dump(mode="json")
+
+
+class Engine:
+    """Queue, run, look at, cancel and retry builds. One per process."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self._settings = settings
+        self._journal = journal
+        settings.home.mkdir(parents=True, exist_ok=True)
+        self._url = settings.database_url or f"sqlite:///{settings.home / 'engine.sqlite'}"
+        if not settings.database_url:
+            connect(self._url).connect().close()  # WAL is a property of the file: set before DBOS opens it
+        self._leases = open_leases(settings.database_url, settings.home)
+        self._runner: Runner | None = None
+        self._stopping = threading.Event()
+        self._client = self._migrated_client()
+
+    def _migrated_client(self) -> DBOSClient:
+        logging.getLogger("dbos").setLevel(logging.ERROR)
+        DBOS.migrate(system_database_url=self._url)
+        return DBOSClient(system_database_url=self._url, serializer=DBOSPortableJSONSerializer())
+
+    def close(self) -> None:
+        self._client.destroy()
+        self._leases.close()
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def submit(self, request: BuildRequest, *, person: bool) -> Build:
+        """Queue a build, or return the one already under way that makes the same things (and perhaps more).
+
+        A build that ended is begun again, as a new attempt: whoever asks has looked at the Hub and found it missing.
+        """
+        for other in self._unfinished():
+            if request.covered_by(other.request):
+                return other
+        attempts = self._attempts(request.key)
+        self._enqueue(f"{request.key}-{len(attempts) + 1}", request, person=person)
+        return self.build(f"{request.key}-{len(attempts) + 1}")
+
+    def _enqueue(self, workflow: str, request: BuildRequest, *, person: bool) -> None:
+        self._client.enqueue(
+            {
+                "queue_name": QUEUE,
+                "workflow_name": "build",
+                "workflow_id": workflow,
+                "app_version": WORKFLOW_VERSION,
+                "priority": PERSON if person else WATCHER,
+            },
+            request.model_dump(mode="json"),
+            person,
+        )
+
+    def _attempts(self, key: str) -> list[Build]:
+        found = [self._view(s) for s in self._client.list_workflows(workflow_id_prefix=f"{key}-", name="build")]
+        return sorted(found, key=lambda b: int(b.id.rsplit("-", 1)[1]))
+
+    def latest(self, request: BuildRequest) -> Build | None:
+        """The newest attempt at this very request, if there was one."""
+        attempts = self._attempts(request.key)
+        return attempts[-1] if attempts else None
+
+    def builds(self, limit: int = 50) -> tuple[Build, ...]:
+        """The newest builds, newest first."""
+        found = self._client.list_workflows(name="build", limit=limit, sort_desc=True)
+        queue = [b.workflow_id for b in self._waiting()]
+        return tuple(self._view(s, queue) for s in found)
+
+    def _waiting(self) -> list[Any]:
+        waiting = self._client.list_workflows(name="build", status="ENQUEUED", load_output=False)
+        return sorted(waiting, key=lambda s: (s.priority or 0, s.created_at or 0))
+
+    def _unfinished(self) -> list[Build]:
+        found = self._client.list_workflows(name="build", status=["ENQUEUED", "PENDING"], load_output=False)
+        return [self._view(s) for s in found]
+
+    def unfinished(self) -> int:
+        """How many builds are waiting or running."""
+        return len(self._unfinished())
+
+    def build(self, prefix: str) -> Build:
+        """The build whose id starts with `prefix` (the newest attempt, when it names several of one build).
+
+        Raises:
+            UsageError: no such build, or several different ones.
+        """
+        found = self._client.list_workflows(name="build", workflow_id_prefix=prefix) if prefix.strip() else []
+        builds = {s.workflow_id.rsplit("-", 1)[0]: s for s in sorted(found, key=lambda s: s.created_at or 0)}
+        if len(builds) != 1:
+            problem = "names several builds" if builds else "is not a build"
+            raise UsageError(f"{prefix!r} {problem}.", "`phimill status` lists them.")
+        return self._view(next(iter(builds.values())), [s.workflow_id for s in self._waiting()])
+
+    def cancel(self, prefix: str) -> Build:
+        """Stop a build for good; its running child dies within a second or two."""
+        build = self.build(prefix)
+        if not build.over:
+            self._client.cancel_workflow(build.id)
+        return self.build(build.id)
+
+    def retry(self, prefix: str) -> Build:
+        """Begin a failed or cancelled build again, as a new attempt that reuses what the old one finished."""
+        build = self.build(prefix)
+        if build.phase is Phase.DONE or not build.over:
+            raise UsageError(
+                f"Build {build.id[:8]} is {build.phase}.", "Only failed and cancelled builds are retried."
+            )
+        return self.submit(build.request, person=build.person)
+
+    def pause(self) -> None:
+        """No build, on any worker, begins another step until `resume`."""
+        self._journal.set_note("paused", "yes")
+
+    def resume(self) -> None:
+        self._journal.set_note("paused", "")
+
+    @property
+    def paused(self) -> bool:
+        return bool(self._journal.note("paused"))
+
+    def cancelled(self, build: str) -> bool:
+        """Whether a build was cancelled (by anyone, anywhere)."""
+        found = self._client.list_workflows(workflow_ids=[build], load_input=False, load_output=False)
+        return bool(found) and found[0].status == "CANCELLED"
+
+    def _view(self, status: Any, queue: list[str] | None = None) -> Build:
+        request, person = status.input["args"]
+        outcome = Outcome.model_validate(status.output) if status.status == "SUCCESS" else Outcome()
+        failure = outcome.failure
+        if status.status in ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
+            failure = Failure(code="error", message="The build's worker failed in a way it could not explain.",
+                              hint="Look at the worker's own log.")  # fmt: skip
+        phase = {"ENQUEUED": Phase.WAITING, "DELAYED": Phase.WAITING, "PENDING": Phase.RUNNING,
+                 "CANCELLED": Phase.CANCELLED}.get(status.status, Phase.FAILED if failure else Phase.DONE)  # fmt: skip
+        return Build(
+            id=status.workflow_id,
+            request=BuildRequest.model_validate(request),
+            phase=phase,
+            person=person,
+            created=_when(status.created_at),
+            finished=_when(status.updated_at) if phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED) else None,
+            results=outcome.results,
+            failure=failure,
+            progress=self._journal.progress(status.workflow_id) if phase is Phase.RUNNING else None,
+            position=queue.index(status.workflow_id) + 1 if queue and status.workflow_id in queue else None,
+        )
+
+    # --- working ----------------------------------------------------------------------------------------------
+
+    def others_working(self) -> bool:
+        """Whether another living process takes builds."""
+        return self._leases.held()
+
+    @contextmanager
+    def working(self, runner: Runner) -> Iterator[None]:
+        """Take builds, one at a time, while inside. The build in hand on the way out is left to the next worker."""
+        global _current
+        worker = self._join()
+        self._runner, _current = runner, self
+        self._stopping.clear()
+        DBOS(config=self._config(worker))
+        DBOS.listen_queues([QUEUE])
+        DBOS.launch()
+        DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=0.5, on_conflict="always_update")
+        rescuer = threading.Thread(target=self._rescue_forever, name="phimill-rescuer", daemon=True)
+        rescuer.start()
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            rescuer.join()
+            DBOS.destroy(workflow_completion_timeout_sec=10)
+            _current = None
+            self._leases.release(worker)
+
+    def _join(self) -> str:
+        while True:
+            worker = uuid.uuid4().hex
+            if self._leases.take(worker):
+                return worker
+
+    def _config(self, worker: str) -> DBOSConfig:
+        return DBOSConfig(
+            name="phimill",
+            system_database_url=self._url,
+            application_version=WORKFLOW_VERSION,
+            executor_id=worker,
+            serializer=DBOSPortableJSONSerializer(),
+            log_level="ERROR",
+            max_executor_threads=8,
+            # Its listener thread leaves a connection behind; a queue of builds can be polled.
+            use_listen_notify=False,
+        )
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this worker is on its way out: a step in hand should end soon, by an exception."""
+        return self._stopping.is_set()
+
+    def perform(self, request: dict[str, Any]) -> Outcome:
+        """Run one build in this thread. Called by the workflow."""
+        build = str(DBOS.workflow_id)
+        if self._runner is None:
+            raise RuntimeError("nobody is working")
+        cancelled = _throttled(lambda: self.stopping or self.cancelled(build))
+        steps = Steps(build, self._journal, _durably, cancelled, lambda: self.paused)
+        return self._runner(BuildRequest.model_validate(request), steps)
+
+    def _rescue_forever(self) -> None:
+        while not self._stopping.is_set():
+            self._rescue()
+            self._stopping.wait(RESCUE_SECONDS)
+
+    def _rescue(self) -> None:
+        """Queue the builds of dead workers again. The dead one's lease is held meanwhile, so only one rescues."""
+        for worker in {s.executor_id for s in self._client.list_workflows(name="build", status="PENDING")}:
+            if worker is None or worker == DBOS.executor_id:
+                continue
+            with leased(self._leases, worker) as dead:
+                if dead:
+                    for build in self._client.list_workflows(name="build", status="PENDING", executor_id=worker):
+                        self._client.resume_workflow(build.workflow_id, queue_name=QUEUE)
+
+
+def _durably(name: str, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return DBOS.run_step({"name": name}, action)
+
+
+def _when(milliseconds: int | None) -> datetime:
+    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
+
+
+def _throttled(ask: Callable[[], bool], seconds: float = 1.0) -> Callable[[], bool]:
+    """`ask`, but at most once in `seconds`; once true, true for good."""
+    last = {"at": 0.0, "answer": False}
+
+    def answer() -> bool:
+        if not last["answer"] and time.monotonic() - last["at"] >= seconds:
+            last["answer"], last["at"] = ask(), time.monotonic()
+        return bool(last["answer"])
+
+    return answer

@@ -1,0 +1,131 @@
+"""What builds say while they run: log lines, progress, tries per step, and a few flags.
+
+Kept beside the durable engine's own tables: in the same Postgres, or in a second SQLite file so that a chatty build
+never makes the engine wait for a lock. A cache like the rest of the database: it may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from bot.builds import LogLine, Progress
+
+_meta = sa.MetaData()
+_log = sa.Table(
+    "phimill_log",
+    _meta,
+    sa.Column("build", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("level", sa.String(16), nullable=False),
+    sa.Column("stage", sa.String(64), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+_progress = sa.Table(
+    "phimill_progress",
+    _meta,
+    sa.Column("build", sa.String(64), primary_key=True),
+    sa.Column("progress", sa.Text, nullable=False),
+)
+_tries = sa.Table(
+    "phimill_tries",
+    _meta,
+    sa.Column("build", sa.String(64), primary_key=True),
+    sa.Column("step", sa.String(96), primary_key=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+)
+_notes = sa.Table(
+    "phimill_notes",
+    _meta,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+
+def connect(url: str) -> sa.Engine:
+    """A SQLAlchemy engine for `url`; SQLite files are put in WAL mode so that readers never block the writer."""
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_pre_ping=True, pool_size=4)
+    Path(str(sa.make_url(url).database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
+
+
+class Journal:
+    """Reads and writes what builds say. Safe to use from several threads and processes."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = connect(url)
+        _meta.create_all(self._engine)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def write(self, build: str, level: str, stage: str, text: str) -> None:
+        """Append one line to a build's log. One writer per build: the worker that holds it."""
+        newest = sa.select(sa.func.coalesce(sa.func.max(_log.c.number), 0) + 1).where(_log.c.build == build)
+        with self._engine.begin() as tx:
+            tx.execute(
+                _log.insert().values(
+                    build=build,
+                    number=newest.scalar_subquery(),
+                    at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    level=level[:16],
+                    stage=stage[:64],
+                    text=text.replace("\x00", ""),
+                )
+            )
+
+    def log(self, build: str, after: int = 0) -> tuple[LogLine, ...]:
+        """A build's log lines numbered above `after`, oldest first."""
+        query = sa.select(_log).where(_log.c.build == build, _log.c.number > after).order_by(_log.c.number)
+        with self._engine.connect() as tx:
+            rows = tx.execute(query).mappings().all()
+        return tuple(
+            LogLine(number=r["number"], at=r["at"], level=r["level"], stage=r["stage"], text=r["text"]) for r in rows
+        )
+
+    def set_progress(self, build: str, progress: Progress) -> None:
+        self._put(_progress, {"build": build}, {"progress": progress.model_dump_json()})
+
+    def progress(self, build: str) -> Progress | None:
+        with self._engine.connect() as tx:
+            row = tx.execute(sa.select(_progress.c.progress).where(_progress.c.build == build)).scalar()
+        return None if row is None else Progress.model_validate_json(row)
+
+    def begin_step(self, build: str, step: str) -> int:
+        """Count one more try of a step, and return how many there have been since it last finished."""
+        with self._engine.begin() as tx:
+            where = (_tries.c.build == build) & (_tries.c.step == step)
+            tries = (tx.execute(sa.select(_tries.c.tries).where(where)).scalar() or 0) + 1
+            tx.execute(_tries.delete().where(where))
+            tx.execute(_tries.insert().values(build=build, step=step, tries=tries))
+        return int(tries)
+
+    def end_step(self, build: str, step: str) -> None:
+        with self._engine.begin() as tx:
+            tx.execute(_tries.delete().where((_tries.c.build == build) & (_tries.c.step == step)))
+
+    def note(self, name: str) -> str | None:
+        """A named value, or None when it was never set."""
+        with self._engine.connect() as tx:
+            return tx.execute(sa.select(_notes.c.value).where(_notes.c.name == name)).scalar()
+
+    def set_note(self, name: str, value: str) -> None:
+        self._put(_notes, {"name": name}, {"value": value})
+
+    def _put(self, table: sa.Table, key: dict[str, str], values: dict[str, str]) -> None:
+        where = sa.and_(*(table.c[column] == value for column, value in key.items()))
+        with self._engine.begin() as tx:
+            if not tx.execute(table.update().where(where).values(**values)).rowcount:
+                tx.execute(table.insert().values(**key, **values))

@@ -1,0 +1,236 @@
+"""The mill itself: what every face (CLI, page, API) calls. Looks, plans, queues, follows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+
+from huggingface_hub import get_token
+
+from bot import catalog, preflight, recipes, releases
+from bot.build import Builder
+from bot.builds import Build, LogLine, Progress
+from bot.engine import Engine
+from bot.errors import NotEnoughRoom
+from bot.hub import Hub
+from bot.journal import Journal
+from bot.models import Frozen, Release, RepoRef, Verdict
+from bot.planning import Plan, Planning
+from bot.publication import CARD_PATH
+from bot.publisher import Publisher, documents
+from bot.reconciler import Reconciler
+from bot.releases import ReleaseRow
+from bot.settings import Settings, get_settings
+from bot.watcher import ticking
+from bot.workspace import Workspace
+
+__all__ = ["CheckReport", "Mill", "Plan", "Preview", "ReleaseRow"]
+
+FOLLOW_SECONDS = 0.5
+
+
+class CheckReport(Frozen):
+    """The verdict on a release. `published` maps recipes to the tag they already stand under."""
+
+    release: Release
+    verdicts: tuple[Verdict, ...]
+    published: dict[str, str]
+
+
+class Preview(Frozen):
+    """What stands in a target repo now: its files, and the card it would get today."""
+
+    repo: str
+    files: tuple[str, ...]
+    card: str
+
+
+class Mill:
+    """One mill on one home. Cheap to make; the database and the Hub are opened when first needed."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or get_settings()
+        self._stack = ExitStack()
+
+    @cached_property
+    def hub(self) -> Hub:
+        return Hub(self.settings.endpoint, get_token())
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        return Publisher(self.hub, get_token)
+
+    @cached_property
+    def planning(self) -> Planning:
+        return Planning(self.settings, self.hub, self.publisher)
+
+    @cached_property
+    def journal(self) -> Journal:
+        home = self.settings.home
+        journal = Journal(self.settings.database_url or f"sqlite:///{home / 'journal.sqlite'}")
+        self._stack.callback(journal.close)
+        return journal
+
+    @cached_property
+    def engine(self) -> Engine:
+        engine = Engine(self.settings, self.journal)
+        self._stack.callback(engine.close)
+        return engine
+
+    @cached_property
+    def namespace(self) -> str:
+        """Where this mill publishes when nobody says otherwise."""
+        return self.settings.namespace or self.publisher.account()
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        return Reconciler(
+            self.settings, self.hub, self.publisher, self.engine, self.journal, self.planning, self.namespace
+        )
+
+    def close(self) -> None:
+        """Let go of the database. The mill can not be used afterwards."""
+        self._stack.close()
+
+    # --- looking ----------------------------------------------------------------------------------------------
+
+    def check(self, text: str, namespace: str | None = None) -> CheckReport:
+        """The verdict per recipe of every backend, from metadata alone."""
+        release = self.planning.release(text)
+        verdicts = preflight.verdicts(release, recipes.all_recipes(), self.hub, self.settings)
+        return CheckReport(release=release, verdicts=verdicts, published=self._published(release, namespace))
+
+    def _published(self, release: Release, namespace: str | None) -> dict[str, str]:
+        """Which recipes stand somewhere of ours, made from this very release. Nothing for somebody without a token."""
+        where = namespace or self.settings.namespace
+        if where is None:
+            if not get_token():
+                return {}
+            where = self.namespace
+        made_from = catalog.classify_files(release).made_from
+        heads = [self.publisher.head(b.target(where, release.name)) for b in recipes.backends().values()]
+        variants = [v for head in heads if head.publication for v in head.publication.variants]
+        return {v.recipe: v.version for v in variants if v.made_from == made_from}
+
+    def plan(self, text: str, asked: Sequence[str] = (), namespace: str | None = None) -> Plan:
+        """What it takes to have these recipes (by default, each backend's default ones) of a release published."""
+        return self.planning.plan(text, asked, namespace or self.namespace)
+
+    def preview(self, plan: Plan) -> tuple[Preview, ...]:
+        """What the plan's target repos hold now, and the exact card they would get today."""
+        previews = []
+        for repo in plan.repos:
+            head = self.publisher.head(repo)
+            if head.sha is not None and head.publication is not None:
+                backend = recipes.backends()[head.publication.backend]
+                files = tuple(f.path for f in self.hub.tree(repo, head.sha))
+                card = documents(backend, head.publication, self.hub.endpoint)[CARD_PATH].decode()
+                previews.append(Preview(repo=repo, files=files, card=card))
+        return tuple(previews)
+
+    def releases(self) -> tuple[ReleaseRow, ...]:
+        """Every watched release x every default recipe, and where it stands."""
+        candidates = catalog.releases(self.hub, self.settings.watch)
+        why = {
+            (c.repo, b): self.journal.note(f"why:{c.repo}:{b}") or "" for c in candidates for b in recipes.backends()
+        }
+        return releases.rows(
+            candidates, self.reconciler.standing(), self.builds(500), why, self.namespace, self.hub.endpoint
+        )
+
+    # --- building ---------------------------------------------------------------------------------------------
+
+    def submit(self, plan: Plan, *, person: bool) -> tuple[Build, ...]:
+        """Queue the plan's builds; the ones already under way are returned as they are.
+
+        Raises:
+            AccessDenied: the token may not publish to the plan's namespace.
+            NotEnoughRoom: this machine lacks the memory or the disk for one of them.
+        """
+        if plan.builds:
+            self.publisher.check_may_write(plan.namespace)
+        building = {recipe for request in plan.builds for recipe in request.recipes}
+        for verdict in plan.verdicts:
+            if verdict.recipe in building and verdict.lacks:
+                raise NotEnoughRoom(
+                    f"{verdict.recipe}: {' '.join(verdict.lacks)}", "Use a larger machine, or ask for less."
+                )
+        return tuple(self.engine.submit(request, person=person) for request in plan.builds)
+
+    def builds(self, limit: int = 50) -> tuple[Build, ...]:
+        """The newest builds, newest first."""
+        return self.engine.builds(limit)
+
+    def build(self, id_prefix: str) -> Build:
+        """The one build whose id starts so."""
+        return self.engine.build(id_prefix)
+
+    def log(self, build_id: str, after: int = 0) -> tuple[LogLine, ...]:
+        """A build's log lines numbered above `after`."""
+        return self.journal.log(build_id, after)
+
+    def cancel(self, id_prefix: str) -> Build:
+        """Stop a build for good."""
+        return self.engine.cancel(id_prefix)
+
+    def retry(self, id_prefix: str) -> Build:
+        """Begin a failed or cancelled build again."""
+        return self.engine.retry(id_prefix)
+
+    def pause(self) -> None:
+        """No build begins another step until `resume`."""
+        self.engine.pause()
+
+    def resume(self) -> None:
+        """Let builds go on."""
+        self.engine.resume()
+
+    @property
+    def paused(self) -> bool:
+        return self.engine.paused
+
+    def follow(self, build_id: str) -> Iterator[Progress | LogLine | Build]:
+        """What a build says, as it says it; the last thing is the finished build."""
+        seen, last = 0, None
+        while True:
+            build = self.engine.build(build_id)
+            for line in self.journal.log(build.id, seen):
+                seen = line.number
+                yield line
+            if build.progress is not None and build.progress != last:
+                last = build.progress
+                yield build.progress
+            if build.over:
+                yield build
+                return
+            time.sleep(FOLLOW_SECONDS)
+
+    def others_working(self) -> bool:
+        """Whether another process on this database takes builds, so that this one need not."""
+        return self.engine.others_working()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """This process takes builds while inside. What dead processes left in the workspace is swept first."""
+        Workspace(self.settings).sweep()
+        with self.engine.working(Builder(self.settings, self.hub, self.publisher)):
+            yield
+
+    def drain(self) -> None:
+        """Wait until nothing waits and nothing runs, or somebody pauses the mill."""
+        while self.engine.unfinished() and not self.paused:
+            time.sleep(FOLLOW_SECONDS)
+
+    # --- watching ---------------------------------------------------------------------------------------------
+
+    def reconcile(self, only: RepoRef | None = None) -> tuple[Build, ...]:
+        """One look at the watched organisations: queue what is missing, whatever it was that called."""
+        return self.reconciler.reconcile(only)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Reconcile now and on the clock while inside."""
+        with ticking(self.reconcile, self.settings.poll_seconds):
+            yield

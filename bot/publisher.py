@@ -1,0 +1,265 @@
+"""Writing to the Hub: the only module that does it, and the only one that holds a token to write with.
+
+Every effect looks first, so that doing it twice is doing it once. A commit names the head it was made for
+(`parent_commit`); when somebody else was faster, the head is read again and everything is decided again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import stamina
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from bot import ledger, plot, receipt
+from bot.card import render
+from bot.errors import AccessDenied, HeadMoved, HubUnreachable, NotOurs, RepoUnavailable
+from bot.hub import Hub
+from bot.hub_errors import retry_after, translated
+from bot.models import ArtifactFile, Frozen, RepoRef
+from bot.publication import (
+    CARD_PATH,
+    PLOT_PATH,
+    RECEIPT_PATH,
+    STATEMENT_PATH,
+    Declined,
+    Publication,
+    PublishedVariant,
+)
+from bot.recipes import Backend
+
+ATTEMPTS = 5
+# What a repo may hold that nobody put there: the Hub makes these itself when a repo is created.
+_BIRTH_FILES = frozenset({".gitattributes"})
+Change = Callable[[Publication | None], Publication]
+
+
+class Head(Frozen):
+    """Where a target repo stands: its newest commit, and what our receipt at that commit says."""
+
+    sha: str | None
+    publication: Publication | None
+
+
+class Publisher:
+    """Publishes into repos of one account. `token` is asked for on every use and kept nowhere."""
+
+    def __init__(self, hub: Hub, token: Callable[[], str | None]) -> None:
+        self._hub = hub
+        self._token = token
+        disable_progress_bars()
+
+    def _api(self) -> HfApi:
+        token = self._token()
+        if not token:
+            raise AccessDenied("There is no token to publish with.", "Set HF_TOKEN, or run `hf auth login`.")
+        return HfApi(endpoint=self._hub.endpoint, token=token)
+
+    def account(self) -> str:
+        """The name that the token belongs to."""
+        with translated("the token"):
+            return str(self._api().whoami()["name"])
+
+    def check_may_write(self, namespace: str) -> None:
+        """Make sure, before any work, that the token may create repos in `namespace`.
+
+        Raises:
+            AccessDenied: it may not.
+        """
+        with translated("the token"):
+            me = self._api().whoami()
+        role = me.get("auth", {}).get("accessToken", {}).get("role", "write")
+        writable = {
+            me["name"],
+            *(o["name"] for o in me.get("orgs", []) if o.get("roleInOrg", "write") != "read"),
+        }
+        if role == "read":
+            raise AccessDenied("The token may only read.", "Make one with write rights in the Hub's settings.")
+        if namespace not in writable:
+            raise AccessDenied(f"The token may not publish to {namespace}.", f"It may: {', '.join(sorted(writable))}.")
+
+    def head(self, repo: str) -> Head:
+        """Where `repo` stands now. A repo that does not exist yet has no sha.
+
+        Raises:
+            NotOurs: it holds files and was not made by phimill.
+        """
+        try:
+            sha = self._hub.resolve(RepoRef(repo=repo))
+        except RepoUnavailable:
+            return Head(sha=None, publication=None)
+        names = {f.path for f in self._hub.tree(repo, sha)}
+        if RECEIPT_PATH in names:
+            return Head(
+                sha=sha,
+                publication=receipt.read_receipt(self._hub.read_bytes(repo, sha, RECEIPT_PATH, 2**26)),
+            )
+        if names - _BIRTH_FILES:
+            raise NotOurs(
+                f"{repo} already exists and was not made by phimill.",
+                "Publish to another namespace, or rename it.",
+            )
+        return Head(sha=sha, publication=None)
+
+    def publish(
+        self, backend: Backend, fresh: Publication, variant: PublishedVariant, folder: Path, *, last: bool
+    ) -> Publication:
+        """Commit one variant, whose files lie in `folder`, with the card and receipt that follow from it.
+
+        With `last` the commit also completes the version. Returns the state of the repo afterwards.
+        """
+
+        def change(head: Publication | None) -> Publication:
+            state = ledger.add(ledger.begin(head, fresh), variant)
+            return ledger.close(state) if last else state
+
+        def done(head: Publication | None) -> bool:
+            there = ledger.stands(head, variant.recipe, variant.recipe_digest, variant.made_from)
+            return there is not None and there.files == variant.files and there.toolchain == variant.toolchain
+
+        files = {f.path: folder / f.path for f in (*variant.files, *variant.extras)}
+        title = f"Add {variant.title} ({variant.recipe})"
+        return self._commit(backend, fresh.repo, title, change, done, files)
+
+    def complete(self, backend: Backend, fresh: Publication, declined: Sequence[Declined]) -> Publication | None:
+        """Complete the version, saying on the card why a recipe is not in it. None if nothing stands in the repo.
+
+        No commit when the last variant's own commit completed it and nothing was declined since.
+        """
+        if self.head(fresh.repo).publication is None:
+            return None
+
+        def change(head: Publication | None) -> Publication:
+            if head is not None and head.complete and head.source_sha == fresh.source_sha:
+                state = head
+            else:
+                state = ledger.begin(head, fresh)
+            for item in declined:
+                state = ledger.decline(state, item)
+            return state if state.complete else ledger.close(state)
+
+        return self._commit(backend, fresh.repo, f"Complete {fresh.version}", change, lambda _: False, {})
+
+    def refresh(self, backend: Backend, fresh: Publication) -> Publication:
+        """Bring the card to a newer source commit that changed no artifact."""
+
+        def change(head: Publication | None) -> Publication:
+            if head is None:
+                raise RepoUnavailable(f"{fresh.repo} has gone.", "Run the conversion again.")
+            return ledger.refresh(head, fresh)
+
+        return self._commit(backend, fresh.repo, "Update the card", change, lambda _: False, {})
+
+    def _commit(
+        self,
+        backend: Backend,
+        repo: str,
+        title: str,
+        change: Change,
+        done: Callable[[Publication | None], bool],
+        files: Mapping[str, Path],
+    ) -> Publication:
+        for attempt in stamina.retry_context(on=retry_after, attempts=ATTEMPTS, timeout=None, wait_initial=0.5):
+            with attempt:
+                head = self.head(repo)
+                if head.publication is not None and done(head.publication):
+                    return head.publication
+                state = change(head.publication)
+                if state != head.publication:
+                    self._write(backend, repo, title, head, state, files)
+                return state
+        raise AssertionError("stamina either returns or raises")
+
+    def _write(
+        self,
+        backend: Backend,
+        repo: str,
+        title: str,
+        head: Head,
+        state: Publication,
+        files: Mapping[str, Path],
+    ) -> None:
+        api = self._api()
+        parent = head.sha
+        if parent is None:
+            with translated(repo):
+                api.create_repo(repo, exist_ok=True)
+                parent = api.model_info(repo).sha
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationAdd(path, source) for path, source in files.items()),
+            *(CommitOperationAdd(path, data) for path, data in documents(backend, state, self._hub.endpoint).items()),
+            *(CommitOperationDelete(path) for path in ledger.gone(head.publication, state)),
+        ]
+        with _uploading(repo):
+            api.create_commit(repo, operations, commit_message=title, parent_commit=parent)
+
+    def tag(self, publication: Publication) -> None:
+        """Put the version's tag on the commit that completed it. A tag that is there is never moved."""
+        api = self._api()
+        with translated(publication.repo):
+            refs = api.list_repo_refs(publication.repo)
+            if any(t.name == publication.version for t in refs.tags):
+                return
+            head = next(b.target_commit for b in refs.branches if b.name == "main")
+        at_head = self.head(publication.repo)
+        if at_head.sha != head or at_head.publication is None or at_head.publication.version != publication.version:
+            raise HeadMoved(f"{publication.repo} moved on before it was tagged.", "The next round repairs it.")
+        with translated(publication.repo):
+            api.create_tag(publication.repo, tag=publication.version, revision=head, exist_ok=True)
+
+    def tags(self, repo: str) -> tuple[str, ...]:
+        """The names of a repo's tags."""
+        with translated(repo):
+            return tuple(t.name for t in self._api().list_repo_refs(repo).tags)
+
+    def collect(self, publication: Publication) -> None:
+        """Put the repo into its release's collection, which is made if it is not there."""
+        api, namespace = self._api(), publication.repo.split("/")[0]
+        name = publication.source.split("/")[1]
+        with translated(publication.repo):
+            found = api.create_collection(
+                f"{name}, converted"[:60],
+                namespace=namespace,
+                description=f"Conversions of {name}"[:150],
+                exists_ok=True,
+            )
+            if all(item.item_id != publication.repo for item in found.items):
+                api.add_collection_item(found.slug, publication.repo, "model", exists_ok=True)
+
+
+def documents(backend: Backend, state: Publication, endpoint: str) -> dict[str, bytes]:
+    """The files beside the weights, by path: card, plot, receipt and provenance. Equal states give equal bytes."""
+    card = render(state, backend, hub=endpoint).encode()
+    picture = plot.draw(state)
+    ours = receipt.receipt(state)
+    others = [
+        ArtifactFile.of(CARD_PATH, card),
+        ArtifactFile.of(PLOT_PATH, picture),
+        ArtifactFile.of(RECEIPT_PATH, ours),
+    ]
+    options = {r.id: r.options for r in backend.recipes}
+    return {
+        CARD_PATH: card,
+        PLOT_PATH: picture,
+        RECEIPT_PATH: ours,
+        STATEMENT_PATH: receipt.statement(state, others, options=options),
+    }
+
+
+@contextmanager
+def _uploading(repo: str) -> Iterator[None]:
+    """Translate what a commit can raise; a stale parent and a broken upload are worth another try."""
+    with translated(repo):
+        try:
+            yield
+        except HfHubHTTPError as error:
+            if error.response.status_code in (409, 412):
+                raise HeadMoved(f"Somebody else committed to {repo} first.", "Try again.") from error
+            raise
+        except (RuntimeError, OSError) as error:
+            # hf_xet, which moves the bytes, raises RuntimeError for everything from a refused connection on.
+            raise HubUnreachable(f"The upload to {repo} broke off: {error}", "Try again later.") from error

@@ -1,0 +1,279 @@
+"""The heavy stages of one build: fetch, reference, convert, evaluate. Each leaves a sealed folder in the workspace.
+
+All of them run in children that hold no token. Asked again, a stage whose folder is still sealed costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bot import catalog, converter, recipes, sandbox, toolchain
+from bot.doctor import cores, memory_budget
+from bot.errors import ConverterFailed
+from bot.fetch import fetch
+from bot.hub import Hub
+from bot.models import Artifact, BuildRequest, Fidelity, Recipe, Release
+from bot.publication import Declined, Publication, PublishedVariant
+from bot.recipes import Backend
+from bot.settings import GIB, Settings
+from bot.steps import Steps
+from bot.telling import Telling
+from bot.workspace import Workspace
+
+REFERENCE = "reference"
+CALIBRATION = "converters/text/calibration.txt"
+EVALUATION = "converters/text/evaluation.txt"
+WINDOWS, WINDOW_TOKENS = 8, 256
+# Converters put a folder in its place whole, so they need one they may write around it.
+LOGPROBS = "logprobs"
+
+
+class Stages:
+    """What one build can have made for it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        request: BuildRequest,
+        release: Release,
+        backend: Backend,
+        steps: Steps,
+    ) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._request = request
+        self._release = release
+        self._backend = backend
+        self._steps = steps
+        self._workspace = Workspace(settings)
+        self._threads = settings.threads or cores()
+
+    def tools(self, telling: Telling) -> dict[str, str]:
+        """Make the environments this build needs; the versions of the packages its backend names."""
+        for name in (REFERENCE, self._backend.id):
+            toolchain.ensure(
+                name, on_progress=lambda line: telling.log("info", line), settings=self._settings,
+                cancelled=self._steps.cancelled,
+            )  # fmt: skip
+        return toolchain.named_versions(self._backend.id, settings=self._settings)
+
+    def fresh(self, tools: dict[str, str], declined: Sequence[Declined]) -> Publication:
+        """The state that this build would publish into an empty repo, without a variant yet."""
+        release, code = self._release, toolchain.code_path(settings=self._settings)
+        return Publication(
+            repo=self._backend.target(self._request.namespace, release.name),
+            backend=self._backend.id,
+            source=release.repo,
+            source_sha=release.sha,
+            source_files=release.files,
+            architecture=release.architecture,
+            parameters=release.parameters,
+            original_context=release.traits.original_context,
+            longrope=release.traits.longrope,
+            license=release.license,
+            license_link=release.license_link,
+            language=release.language,
+            digests=catalog.classify_files(release),
+            version=self._request.version,
+            complete=False,
+            declined=tuple(declined),
+            tools=tools,
+            calibration_sha256=hashlib.sha256((code / CALIBRATION).read_bytes()).hexdigest(),
+            evaluation_sha256=hashlib.sha256((code / EVALUATION).read_bytes()).hexdigest(),
+            sandbox=str(sandbox.probe()),
+            phimill=version("phimill"),
+        )
+
+    def folder(self, recipe: Recipe) -> Path:
+        """Where a variant's files lie until it is published."""
+        return self._workspace.variant_dir(self._request, recipe.id)
+
+    def convert(self, recipe: Recipe, telling: Telling) -> Artifact:
+        """One variant's files, made if they are not there."""
+        folder, workspace = self.folder(recipe), self._workspace
+        with workspace.making(folder, self._steps.cancelled):
+            if (seal := workspace.sealed(folder)) is not None:
+                return Artifact.model_validate(seal.facts["artifact"])
+            source = self._source(telling)
+            shared = workspace.shared_dir(self._release, self._backend.id, self._request.toolchain)
+            workspace.require(int(self._release.parameters * recipe.bits_per_weight / 8))
+            with workspace.using(source), workspace.making(shared, self._steps.cancelled):
+                shared.mkdir(exist_ok=True)
+                reply = self._call(
+                    self._backend.id,
+                    self._convert_request(recipe, source, workspace.clear(folder), shared),
+                    telling, read=[source], write=[folder, shared],
+                )  # fmt: skip
+            artifact = reply.artifacts[0]
+            if artifact.recipe != recipe.id:
+                raise ConverterFailed(f"The converter made {artifact.recipe} when asked for {recipe.id}.")
+            facts = {"artifact": artifact.model_dump(mode="json")}
+            workspace.seal(folder, facts, {f.path: f.sha256 for f in artifact.files})
+            return artifact
+
+    def _convert_request(self, recipe: Recipe, source: Path, out: Path, shared: Path) -> dict[str, Any]:
+        release, code = self._release, toolchain.code_path(settings=self._settings)
+        repo = self._backend.target(self._request.namespace, release.name)
+        return {
+            "verb": "convert",
+            "source": str(source),
+            "out": str(out),
+            "shared": str(shared),
+            "recipe": {"id": recipe.id, "file": recipe.file, "options": recipe.options},
+            "model_name": release.name,
+            "calibration": str(code / CALIBRATION),
+            "metadata": {
+                "source_repo": release.repo,
+                "source_url": f"https://huggingface.co/{release.repo}",
+                "source_revision": release.sha,
+                "repo_url": f"https://huggingface.co/{repo}",
+                "license": release.license or "",
+                "license_link": release.license_link or "",
+                "languages": list(release.language),
+                "tags": list(self._backend.tags),
+            },
+            "split_bytes": self._settings.split_bytes,
+            "threads": self._threads,
+        }
+
+    def prove(self, recipe: Recipe, telling: Telling) -> Fidelity:
+        """How far a variant is from the source, and from its backend's unquantized export."""
+        baseline = self._baseline_dir()
+        if recipe.id != self._backend.baseline:
+            self._prove_baseline(telling)
+            with self._workspace.using(baseline):
+                return self._evaluate(
+                    recipe, telling, {"baseline": str(baseline / LOGPROBS)}, read=[baseline], write=[]
+                )
+        return self._prove_baseline(telling)
+
+    def _baseline_dir(self) -> Path:
+        recipe = recipes.by_id([self._backend.baseline])[0]
+        return self._workspace.reference_dir(self._release, f"{self._request.toolchain} {recipe.digest}")
+
+    def _prove_baseline(self, telling: Telling) -> Fidelity:
+        """Measure the unquantized export once, and keep its own log-probabilities for all the others."""
+        folder, recipe = self._baseline_dir(), recipes.by_id([self._backend.baseline])[0]
+        with self._workspace.making(folder, self._steps.cancelled):
+            if (seal := self._workspace.sealed(folder)) is not None:
+                return Fidelity.model_validate(seal.facts["fidelity"])
+            self._workspace.clear(folder)
+            kept = {"save_baseline": str(folder / LOGPROBS)}
+            fidelity = self._evaluate(recipe, telling, kept, read=[], write=[folder])
+            self._workspace.seal(folder, {"fidelity": fidelity.model_dump(mode="json")})
+            return fidelity
+
+    def _evaluate(
+        self, recipe: Recipe, telling: Telling, extra: dict[str, str], *, read: list[Path], write: list[Path]
+    ) -> Fidelity:
+        artifact = self.convert(recipe, telling)
+        reference, folder = self._reference(telling), self.folder(recipe)
+        request = {
+            "verb": "evaluate",
+            "artifact": str(folder / artifact.files[0].path),
+            "reference": str(reference / LOGPROBS),
+            "threads": self._threads,
+            **extra,
+        }
+        with self._workspace.using(folder), self._workspace.using(reference):
+            reply = self._call(self._backend.id, request, telling, read=[folder, reference, *read], write=write)
+        try:
+            return Fidelity.model_validate(reply.metrics.values if reply.metrics else {})
+        except ValidationError as error:
+            raise ConverterFailed("The converter's figures cannot be read.", str(error.errors()[0]["msg"])) from error
+
+    def _reference(self, telling: Telling) -> Path:
+        """The source's own log-probabilities, computed once per release and shared by all backends."""
+        workspace = self._workspace
+        folder = workspace.reference_dir(self._release, toolchain.lock_digest(REFERENCE))
+        with workspace.making(folder, self._steps.cancelled):
+            if workspace.sealed(folder) is None:
+                source, out = self._source(telling), workspace.clear(folder)
+                request = {
+                    "verb": "evaluate",
+                    "source": str(source),
+                    "out": str(out / LOGPROBS),
+                    "text": str(toolchain.code_path(settings=self._settings) / EVALUATION),
+                    "windows": WINDOWS,
+                    "window_tokens": WINDOW_TOKENS,
+                    "threads": self._threads,
+                }
+                with workspace.using(source):
+                    self._call(REFERENCE, request, telling, read=[source], write=[out])
+                workspace.seal(folder, {})
+        return folder
+
+    def _source(self, telling: Telling) -> Path:
+        return fetch(
+            self._hub,
+            self._release,
+            self._workspace,
+            lambda done, total: telling.progress("download", done, total, "bytes"),
+            self._steps.cancelled,
+        )
+
+    def _call(
+        self, backend: str, request: dict[str, Any], telling: Telling, *, read: list[Path], write: list[Path]
+    ) -> converter.Reply:
+        work = self._settings.home / "work" / "tmp"
+        work.mkdir(parents=True, exist_ok=True)
+        limits = sandbox.Limits(
+            memory=memory_budget(self._settings),
+            wall=self._settings.build_timeout,
+            file_size=max(8 * self._release.parameters, 2 * GIB),
+            threads=self._threads,
+            disk_floor=self._settings.disk_floor,
+        )
+        reply = converter.call(
+            backend, request, read=read, write=write, work=work, limits=limits,
+            on_progress=telling.progress, on_log=telling.log, cancelled=self._steps.cancelled,
+            settings=self._settings,
+        )  # fmt: skip
+        facts = asdict(reply.outcome)
+        telling.log("info", f"{backend} took {facts['wall']:.1f} s, {facts['cpu']:.1f} CPU s, "
+                            f"{facts['peak_memory'] / GIB:.2f} GiB")  # fmt: skip
+        return reply
+
+    def variant(self, recipe: Recipe, artifact: Artifact, fidelity: Fidelity) -> PublishedVariant:
+        """The variant as it will stand on the card and in the receipt."""
+        stem = recipe.file.format(m=self._release.name).rsplit(".", 1)[0]
+        weights = tuple(f for f in artifact.files if f.path.startswith(stem))
+        return PublishedVariant(
+            recipe=recipe.id,
+            title=recipe.title,
+            precision=recipe.precision,
+            preset=recipe.preset,
+            suits=recipe.suits,
+            devices=recipe.devices,
+            recipe_digest=recipe.digest,
+            toolchain=self._request.toolchain,
+            made_from=catalog.classify_files(self._release).made_from,
+            version=self._request.version,
+            files=weights,
+            extras=tuple(f for f in artifact.files if f not in weights),
+            bits_per_weight=artifact.bits_per_weight,
+            fidelity=fidelity,
+            by_hand=recipe.by_hand,
+            facts=artifact.facts,
+        )
+
+    def drop(self, recipe: Recipe) -> None:
+        """Delete a published variant's files, so that a small disk serves a large ladder."""
+        self._workspace.drop(self.folder(recipe))
+
+    def clear(self) -> None:
+        """Delete what only this build needed. The source and the reference stay for the next backend."""
+        with suppress(OSError):
+            for recipe in recipes.by_id([*self._request.recipes, self._backend.baseline]):
+                self.drop(recipe)
+            shared = self._workspace.shared_dir(self._release, self._backend.id, self._request.toolchain)
+            self._workspace.drop(shared)

@@ -1,0 +1,89 @@
+"""The steps of a running build: done once, however often the build is begun again.
+
+An explained error is a result like any other and is kept; an interruption leaves the step to be done again.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from bot.builds import Failure
+from bot.errors import BuildCancelled, PhimillError
+from bot.journal import Journal
+from bot.models import BuildRequest, Frozen, VariantResult
+
+MAX_TRIES = 5
+PAUSE_SECONDS = 1.0
+
+
+class Outcome(Frozen):
+    """How a build ended: one result per recipe, and the error that stopped it, if one did."""
+
+    results: tuple[VariantResult, ...] = ()
+    failure: Failure | None = None
+
+
+class Steps:
+    """What a running build gets from the engine: durable steps, its log, and whether somebody cancelled it."""
+
+    def __init__(
+        self,
+        build: str,
+        journal: Journal,
+        once: Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]],
+        cancelled: Callable[[], bool],
+        paused: Callable[[], bool],
+    ) -> None:
+        self.build = build
+        self.journal = journal
+        self.cancelled = cancelled
+        self._once = once
+        self._paused = paused
+
+    def run(self, name: str, action: Callable[[], Any]) -> Any:
+        """Do `action` once and keep its result (JSON); a later attempt at this build gets the stored result instead.
+
+        Errors are kept as data too, so that a replay ends as the first run did.
+        """
+        while self._paused():
+            if self.cancelled():
+                raise Interrupted
+            time.sleep(PAUSE_SECONDS)
+        kept = self._once(name, lambda: self._guarded(name, action))
+        if "failure" in kept:
+            raise Failure.model_validate(kept["failure"]).error()
+        return kept["value"]
+
+    def _guarded(self, name: str, action: Callable[[], Any]) -> dict[str, Any]:
+        """A step that was begun and never ended MAX_TRIES times in a row is poison: it takes its worker down."""
+        if self.journal.begin_step(self.build, name) > MAX_TRIES:
+            message = f"The step {name!r} brought its worker down {MAX_TRIES} times in a row."
+            return {
+                "failure": Failure(code="error", message=message, hint="Its log says how far it got.").model_dump()
+            }
+        try:
+            kept = {"value": action()}
+        except BuildCancelled as error:
+            self.journal.end_step(self.build, name)
+            raise Interrupted from error
+        except PhimillError as error:
+            kept = {"failure": Failure.of(error).model_dump()}
+        except Exception as error:
+            self.journal.write(self.build, "error", name, traceback.format_exc())
+            message = f"The step {name!r} failed in an unforeseen way: {type(error).__name__}."
+            kept = {"failure": Failure(code="error", message=message, hint="Its log has the details.").model_dump()}
+        self.journal.end_step(self.build, name)
+        return kept
+
+
+class Interrupted(BaseException):
+    """Leaves a workflow as it stands: its worker is stopping, or somebody cancelled it.
+
+    Not an Exception, because the engine stores those as the step's result, and an interruption is none.
+    """
+
+
+Runner = Callable[[BuildRequest, Steps], Outcome]

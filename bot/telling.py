@@ -1,0 +1,44 @@
+"""How a running step tells people what it is doing: log lines, and progress with an estimate of what is left."""
+
+from __future__ import annotations
+
+import time
+
+from bot.builds import Progress
+from bot.journal import Journal
+
+QUIET_SECONDS = 0.5
+
+
+class Telling:
+    """The voice of one stage of one build. Progress is kept at most twice a second; its last word always is."""
+
+    def __init__(self, journal: Journal, build: str, stage: str, recipe: str | None = None) -> None:
+        self._journal = journal
+        self._build = build
+        self._stage = stage
+        self._recipe = recipe
+        self._part = ""
+        self._part_began = time.monotonic()
+        self._last = 0.0
+        self.log("info", f"{stage} {recipe or ''}".strip())
+        self.progress("", 0, 0, "")
+
+    def log(self, level: str, text: str) -> None:
+        self._journal.write(self._build, level, self._stage, text)
+
+    def progress(self, part: str, done: float, total: float, unit: str) -> None:
+        """Say how far a part of the stage is. The estimate assumes that the rest goes as fast as what is done."""
+        now = time.monotonic()
+        if part != self._part:
+            self._part, self._part_began = part, now
+        elif now - self._last < QUIET_SECONDS and done < total:
+            return
+        self._last = now
+        elapsed = now - self._part_began
+        eta = elapsed * (total - done) / done if done and total and elapsed > 1 else None
+        stage = f"{self._stage}: {part}" if part else self._stage
+        self._journal.set_progress(
+            self._build,
+            Progress(stage=stage, recipe=self._recipe, done=done, total=total, unit=unit, eta=eta),
+        )

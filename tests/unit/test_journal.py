@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from bot.builds import Progress
+from bot.journal import Journal
+from bot.telling import Telling
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
+
+
+def test_log_lines_are_numbered_per_build_and_read_from_where_one_left_off(journal: Journal) -> None:
+    for text in ("one", "two", "three"):
+        journal.write("a", "info", "fetch", text)
+    journal.write("b", "info", "fetch", "other")
+    assert [(line.number, line.text) for line in journal.log("a", after=1)] == [(2, "two"), (3, "three")]
+    assert [line.number for line in journal.log("b")] == [1]
+
+
+def test_a_line_that_no_database_can_hold_is_made_one_that_it_can(journal: Journal) -> None:
+    journal.write("a", "info" * 9, "s" * 99, "nul\x00 byte")
+    assert journal.log("a")[0].text == "nul byte"
+
+
+def test_the_newest_progress_is_kept(journal: Journal) -> None:
+    assert journal.progress("a") is None
+    journal.set_progress("a", Progress(stage="fetch", done=1, total=4))
+    journal.set_progress("a", Progress(stage="fetch", done=2, total=4, unit="bytes"))
+    found = journal.progress("a")
+    assert found is not None
+    assert (found.done, found.percent) == (2, 50.0)
+
+
+def test_tries_of_a_step_count_until_it_ends(journal: Journal) -> None:
+    assert [journal.begin_step("a", "convert") for _ in range(3)] == [1, 2, 3]
+    assert journal.begin_step("a", "prove") == 1
+    journal.end_step("a", "convert")
+    assert journal.begin_step("a", "convert") == 1
+
+
+def test_notes_can_be_set_and_set_again(journal: Journal) -> None:
+    assert journal.note("paused") is None
+    journal.set_note("paused", "yes")
+    journal.set_note("paused", "")
+    assert journal.note("paused") == ""
+
+
+def test_what_was_written_is_there_for_the_next_process(journal: Journal, tmp_path: Path) -> None:
+    journal.write("a", "info", "fetch", "kept")
+    journal.close()
+    assert [line.text for line in Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}").log("a")] == ["kept"]
+
+
+def test_several_builds_may_write_at_once(journal: Journal) -> None:
+    def write(build: str) -> None:
+        for number in range(20):
+            journal.write(build, "info", "s", str(number))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all([line.text for line in journal.log(name)] == [str(n) for n in range(20)] for name in "abcd")
+
+
+def test_a_stage_says_how_long_it_will_take(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.0, 101.0, 111.0, 111.1])
+    monkeypatch.setattr("bot.telling.time.monotonic", lambda: next(clock))
+    telling = Telling(journal, "a", "fetch", "gguf/int4")
+    telling.progress("weights", 0, 40, "bytes")
+    telling.progress("weights", 10, 40, "bytes")
+    telling.progress("weights", 11, 40, "bytes")
+    found = journal.progress("a")
+    assert found is not None
+    assert (found.stage, found.done, found.eta) == ("fetch: weights", 10, pytest.approx(30))
+
+
+def test_the_last_word_of_a_stage_is_never_dropped(journal: Journal) -> None:
+    telling = Telling(journal, "a", "fetch")
+    telling.progress("weights", 1, 2, "files")
+    telling.progress("weights", 2, 2, "files")
+    found = journal.progress("a")
+    assert found is not None
+    assert found.percent == 100
