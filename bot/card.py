@@ -43,9 +43,7 @@ SAMPLE_CHARACTERS = 400
 DEFAULT_CONTEXT = 4096
 
 # What the Hub lists as licences and Phi releases have used; anything else must be declared as "other".
-_LICENSES = frozenset(
-    {"mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "openrail", "unknown"}
-)
+_LICENSES = frozenset({"mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "openrail", "unknown"})
 _BY_SIZE = (Precision.INT4, Precision.INT8, Precision.FP16, Precision.FP32, Precision.OTHER)
 _LICENSE_FILE = re.compile(r"LICEN[CS]E(\.(md|txt))?", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[a-z]{2,3}|multilingual|code")
@@ -125,9 +123,7 @@ def choose(publication: Publication) -> PublishedVariant | None:
 def last_tag(publication: Publication) -> str | None:
     """The newest version that is a finished tag."""
     tags = {*publication.versions, publication.version}
-    return max(
-        tags if publication.complete else tags - {publication.version}, key=version_order, default=None
-    )
+    return max(tags if publication.complete else tags - {publication.version}, key=version_order, default=None)
 
 
 def parse(card_text: str) -> Summary | None:

@@ -177,9 +177,7 @@ def _hub(settings: Settings) -> HubState:
         with translated("this account"):
             if token is None:
                 # Not HfApi.list_models: it tries for half a minute.
-                hf_raise_for_status(
-                    get_session().get(f"{settings.endpoint}/api/models?limit=1", timeout=PATIENCE)
-                )
+                hf_raise_for_status(get_session().get(f"{settings.endpoint}/api/models?limit=1", timeout=PATIENCE))
                 return state
             account = api.whoami()
             role = account.get("auth", {}).get("accessToken", {}).get("role")

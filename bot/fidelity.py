@@ -96,9 +96,7 @@ def _runtime_error(fidelity: Fidelity, settings: Settings) -> str | None:
     )
 
 
-def _too_far(
-    fidelity: Fidelity, precision: Precision, settings: Settings, *, unquantized: bool
-) -> str | None:
+def _too_far(fidelity: Fidelity, precision: Precision, settings: Settings, *, unquantized: bool) -> str | None:
     """The precision's own limit, against the baseline where there is one.
 
     Without a baseline the figure against the source stands in: it holds both errors, so it never passes by
@@ -106,9 +104,7 @@ def _too_far(
     """
     allowed = limit(precision, settings)
     baseline = None if unquantized else fidelity.baseline_kl_mean
-    kl, against = (
-        (fidelity.kl_mean, "the source") if baseline is None else (baseline, "the unquantized export")
-    )
+    kl, against = (fidelity.kl_mean, "the source") if baseline is None else (baseline, "the unquantized export")
     if kl <= allowed:
         return None
     name = "this precision" if precision is Precision.OTHER else precision.value

@@ -165,9 +165,7 @@ def _labels(figure: Any, canvas: Any, axes: Any, points: list[Point]) -> None:
         extent = text.get_window_extent(renderer)
         box = _place(x, y, extent.width + 8, extent.height + 6, frame, taken)
         taken.append(box)
-        text.set_position(
-            figure.transFigure.inverted().transform(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
-        )
+        text.set_position(figure.transFigure.inverted().transform(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)))
         _leader(axes, (x, y), box, centres)
 
 
@@ -206,9 +204,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 def _distance(point: Pixel, box: Box) -> float:
     """From a point to the nearest edge of a box; 0 inside it."""
-    return math.hypot(
-        max(box[0] - point[0], 0.0, point[0] - box[2]), max(box[1] - point[1], 0.0, point[1] - box[3])
-    )
+    return math.hypot(max(box[0] - point[0], 0.0, point[0] - box[2]), max(box[1] - point[1], 0.0, point[1] - box[3]))
 
 
 def _area(box: Box) -> float:

@@ -20,7 +20,7 @@ from bot.models import Frozen, Precision, Recipe, Release, Status, Traits
 
 
 class Snippet(Frozen):
-    """One way to run a model. `code` may hold {ns}, {m} and {repo}."""
+    """One way to run a model. What `code` may hold in braces is filled in by the card (`bot.card`)."""
 
     title: str
     language: str

@@ -116,15 +116,14 @@ def _scratch(work: Path) -> Iterator[Path]:
         yield folder
     finally:
         # Not shutil.rmtree: it recurses, and the folder may have been made deeper than Python's stack.
-        subprocess.run(["rm", "-rf", "--", folder], check=False, stderr=subprocess.DEVNULL)
+        env = {"PATH": os.environ.get("PATH", os.defpath)}  # no child is given the bot's own environment
+        subprocess.run(["rm", "-rf", "--", folder], env=env, check=False, stderr=subprocess.DEVNULL)
 
 
 def _absolute(command: Sequence[str | Path]) -> list[str]:
     found = shutil.which(command[0])
     if found is None:
-        raise PhimillError(
-            f"{command[0]} is not a program.", "Is the toolchain complete? Try `phimill doctor`."
-        )
+        raise PhimillError(f"{command[0]} is not a program.", "Is the toolchain complete? Try `phimill doctor`.")
     return [os.path.abspath(found), *map(str, command[1:])]
 
 

@@ -213,9 +213,7 @@ class _Quota:
     def spend(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:
-            raise ConverterStopped(
-                f"The converter was stopped after {self.total / 1024**2:.0f} MiB of output."
-            )
+            raise ConverterStopped(f"The converter was stopped after {self.total / 1024**2:.0f} MiB of output.")
 
 
 class _Lines:

@@ -55,9 +55,7 @@ SENTENCES = (
     (r"Downloading (\S+) \((.+)\)", "Downloading {0} ({1})."),
     (r"(Prepared|Installed) (\d+ packages?)", "{0} {1}."),
 )
-SECRET = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|^PHIMILL_|^HF_|^HUGGING", re.IGNORECASE
-)
+SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|^PHIMILL_|^HF_|^HUGGING", re.IGNORECASE)
 FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
 
 
@@ -158,9 +156,7 @@ class Making:
         """What to raise for uv's last lines."""
         text = "\n".join(tail)
         known = [(meaning, remedy) for pattern, meaning, remedy in REASONS if re.search(pattern, text)]
-        causes = re.findall(
-            r"^(?:cause|error): (.+?)(?=^cause:|^hint:|^$|\Z)", text, re.MULTILINE | re.DOTALL
-        )
+        causes = re.findall(r"^(?:cause|error): (.+?)(?=^cause:|^hint:|^$|\Z)", text, re.MULTILINE | re.DOTALL)
         said = " ".join(causes[-1].split())[:300] if causes else "uv failed without a word"
         meaning, remedy = [*known, (said, "")][0]
         message = f"The {self.backend} toolchain could not be made: {meaning.rstrip('.')}."

@@ -237,7 +237,8 @@ def _remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
+    env = {"PATH": os.environ.get("PATH", os.defpath)}  # no child is given the bot's own environment
     for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
-        subprocess.run([*command, "--", str(path)], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run([*command, "--", str(path)], env=env, check=False, stderr=subprocess.DEVNULL)
     if path.exists():
         raise PhimillError(f"{path} cannot be deleted.", "Delete it by hand.")

@@ -167,9 +167,7 @@ def test_a_card_reads_back_with_other_line_endings_and_a_byte_order_mark(ending:
     assert parse("\ufeff" + render(GOLDEN, GGUF).replace("\n", ending)) == GOLDEN.summary()
 
 
-@pytest.mark.parametrize(
-    "card", ["", "# Title", "---\n---\n", "---\nlicense: mit\n---\nphimill:", "---\n- a\n---\n"]
-)
+@pytest.mark.parametrize("card", ["", "# Title", "---\n---\n", "---\nlicense: mit\n---\nphimill:", "---\n- a\n---\n"])
 def test_a_card_without_our_block_is_somebody_elses(card: str, caplog: pytest.LogCaptureFixture) -> None:
     assert parse(card) is None
     assert not caplog.records
@@ -247,9 +245,7 @@ def test_a_hostile_file_name_cannot_add_a_column() -> None:
 
 
 def test_a_sample_with_fences_stays_inside_its_own() -> None:
-    sample = (
-        GOLDEN.variants[4].fidelity.samples[0].model_copy(update={"source": "```\n<img src=x>\n````\n# Big"})
-    )
+    sample = GOLDEN.variants[4].fidelity.samples[0].model_copy(update={"source": "```\n<img src=x>\n````\n# Big"})
     fidelity = GOLDEN.variants[4].fidelity.model_copy(update={"samples": (sample,)})
     variants = [v.model_copy(update={"fidelity": fidelity}) for v in GOLDEN.variants]
     card = render(changed(variants=tuple(variants)), GGUF)
@@ -315,9 +311,7 @@ def test_the_command_by_hand_has_its_placeholders_filled() -> None:
     assert "convert --outtype bf16 Phi-3.5-mini-instruct SOURCE {other}" in render(
         first_changed(by_hand=by_hand, facts={"base": "bf16"}), GGUF
     )
-    assert "convert --outtype _rm_ Phi" in render(
-        first_changed(by_hand=by_hand, facts={"base": "$rm;"}), GGUF
-    )
+    assert "convert --outtype _rm_ Phi" in render(first_changed(by_hand=by_hand, facts={"base": "$rm;"}), GGUF)
 
 
 def test_what_was_declined_is_there_with_its_reason() -> None:
@@ -425,10 +419,6 @@ def test_the_card_of_every_real_backend_leaves_no_placeholder_behind(backend: Ba
 
 def test_a_snippet_names_a_split_file_without_its_number() -> None:
     backend = Backend(snippets=(Snippet("x", "sh", "run {quant}"),))
-    file = (
-        GOLDEN.variants[4]
-        .files[0]
-        .model_copy(update={"path": "Phi-3.5-mini-instruct-Q4_K_M-00001-of-00003.gguf"})
-    )
+    file = GOLDEN.variants[4].files[0].model_copy(update={"path": "Phi-3.5-mini-instruct-Q4_K_M-00001-of-00003.gguf"})
     split = GOLDEN.variants[4].model_copy(update={"files": (file,)})
     assert "run Q4_K_M\n" in render(changed(variants=(split,)), backend)

@@ -82,17 +82,13 @@ def test_a_link_is_one_link(text: str, path: str) -> None:
     assert not [t for t in tokens if t.type == "html_inline"]
 
 
-@pytest.mark.parametrize(
-    "address", ["http://e.example", "www.e.example", "mailto:a", "a@e.example", "ftp://e"]
-)
+@pytest.mark.parametrize("address", ["http://e.example", "www.e.example", "mailto:a", "a@e.example", "ftp://e"])
 def test_an_address_is_not_made_a_link_by_the_hub(address: str) -> None:
     escaped = str(md(f"see {address}"))
     assert address not in escaped
 
 
-@pytest.mark.parametrize(
-    "plain", ["Q4_K_M", "3.87 MB", "1.5e-3", "phones, IoT and small laptops", "Q4_K_M (imatrix)"]
-)
+@pytest.mark.parametrize("plain", ["Q4_K_M", "3.87 MB", "1.5e-3", "phones, IoT and small laptops", "Q4_K_M (imatrix)"])
 def test_ordinary_text_stays_readable_in_the_raw_file(plain: str) -> None:
     assert str(md(plain)) == plain
 

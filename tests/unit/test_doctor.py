@@ -80,9 +80,7 @@ def test_without_a_token_reading_works(hub: str, settings: Settings, monkeypatch
     assert any("no Hub token" in problem for problem in report.problems)
 
 
-def test_a_hub_that_is_not_there_is_said_to_be_so(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_that_is_not_there_is_said_to_be_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with_token(monkeypatch, None)
     monkeypatch.setattr(Settings, "endpoint", "http://127.0.0.1:9")
     assert not doctor.examine(settings).hub.reachable

@@ -80,8 +80,7 @@ def test_a_runtimes_own_error_does_not_fail_a_variant_that_is_near_its_baseline(
 def test_a_runtimes_own_error_fails_its_unquantized_export_and_is_named() -> None:
     wrong = judge(fidelity(kl_mean=0.12), Precision.FP32, SETTINGS, unquantized=True)
     assert wrong == (
-        "Runtime error: the unquantized export is already at mean KL 0.12 from the source, "
-        "and 0.001 is allowed."
+        "Runtime error: the unquantized export is already at mean KL 0.12 from the source, and 0.001 is allowed."
     )
 
 

@@ -11,7 +11,8 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from bot.liveness import FileLeases
-assert FileLeases(Path(sys.argv[1])).take("worker")
+leases = FileLeases(Path(sys.argv[1]))
+assert leases.take("worker")
 print("held", flush=True)
 time.sleep(60)
 """

@@ -40,9 +40,7 @@ def test_a_receipt_is_the_same_bytes_each_time_and_ends_in_a_newline(publication
     data = receipt(publication)
     assert data == receipt(read_receipt(data))
     assert data.endswith(b"}\n")
-    assert (
-        data == (json.dumps(json.loads(data), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-    )
+    assert data == (json.dumps(json.loads(data), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def test_a_receipt_holds_the_host_facts_it_was_given(publication: Publication) -> None:
@@ -119,9 +117,7 @@ def test_every_published_file_is_a_subject_once(publication: Publication, said: 
     assert [s["name"] for s in said["subject"]] == sorted(expected)
 
 
-def test_the_source_is_named_at_its_commit_with_every_files_digest(
-    publication: Publication, said: Any
-) -> None:
+def test_the_source_is_named_at_its_commit_with_every_files_digest(publication: Publication, said: Any) -> None:
     listed = said["predicate"]["buildDefinition"]["resolvedDependencies"]
     inputs = {d["name"]: d for d in listed}
     sha = publication.source_sha

@@ -43,9 +43,7 @@ def alive(canary: str) -> list[int]:
     """Processes whose command line holds the canary."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
-        if process.info["status"] != psutil.STATUS_ZOMBIE and canary in " ".join(
-            process.info["cmdline"] or []
-        ):
+        if process.info["status"] != psutil.STATUS_ZOMBIE and canary in " ".join(process.info["cmdline"] or []):
             found.append(process.pid)
     return found
 
@@ -163,9 +161,7 @@ def test_a_fork_bomb_is_stopped_and_gone(run: Run) -> None:
 
 
 def test_a_file_without_end_is_stopped(run: Run, tmp_path: Path) -> None:
-    code = (
-        f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\nout = open('{tmp_path}/big', 'wb')\n"
-    )
+    code = f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\nout = open('{tmp_path}/big', 'wb')\n"
     with pytest.raises(ConverterStopped, match="a file of"):
         run(code + "while True: out.write(bytes(65536))", file_size=20 * MIB)
     assert (tmp_path / "big").stat().st_size == 20 * MIB
