@@ -96,10 +96,14 @@ class Mill:
 
     # --- looking ----------------------------------------------------------------------------------------------
 
-    def check(self, text: str, namespace: str | None = None) -> CheckReport:
-        """The verdict per recipe of every backend, from metadata alone."""
-        release = self.planning.release(text)
-        verdicts = preflight.verdicts(release, recipes.all_recipes(), self.hub, self.settings)
+    def check(self, text: str, namespace: str | None = None, *, anonymous: bool = False) -> CheckReport:
+        """The verdict per recipe of every backend, from metadata alone.
+
+        With `anonymous` the mill's token is not used on the source: a stranger is shown what strangers may see.
+        """
+        hub = Hub(self.settings.endpoint) if anonymous else self.hub
+        release = catalog.release(hub, RepoRef.parse(text, self.settings.endpoint))
+        verdicts = preflight.verdicts(release, recipes.all_recipes(), hub, self.settings)
         return CheckReport(release=release, verdicts=verdicts, published=self._published(release, namespace))
 
     def _published(self, release: Release, namespace: str | None) -> dict[str, str]:

@@ -1,0 +1,15 @@
+"""The web page: builds, releases, and a form to ask for a conversion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bot.mill import Mill
+
+
+def create_page(mill: Mill) -> Any:
+    """The page as a `gradio.Blocks`. Gradio is imported here, because it takes seconds."""
+    from bot.ui.page import build_page
+
+    return build_page(mill)

@@ -1,0 +1,59 @@
+"""The whole page: a heading and three tabs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gradio as gr
+from markupsafe import Markup
+
+from bot.ui.builds_tab import builds_tab
+from bot.ui.convert_tab import convert_tab
+from bot.ui.markup import PLAIN, link, tag
+from bot.ui.releases_tab import releases_tab
+
+if TYPE_CHECKING:
+    from bot.mill import Mill
+
+CSS = Path(__file__).with_name("page.css")
+ICON = Path(__file__).with_name("icon.svg")
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's look with the system's own fonts: the page must not call anywhere."""
+    sans = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+    return gr.themes.Default(
+        primary_hue="blue",
+        neutral_hue="gray",
+        font=sans,
+        font_mono=("ui-monospace", "Menlo", "Consolas", "monospace"),
+    )
+
+
+def build_page(mill: Mill) -> gr.Blocks:
+    """The page, bound to one mill."""
+    with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
+        gr.HTML(_heading(mill), **PLAIN)
+        with gr.Tabs():
+            with gr.Tab("Builds", id="builds"):
+                builds_tab(mill, page)
+            with gr.Tab("Releases", id="releases"):
+                releases_tab(mill, page)
+            with gr.Tab("Convert", id="convert"):
+                convert_tab(mill)
+    page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
+    return page
+
+
+def _heading(mill: Mill) -> Markup:
+    settings = mill.settings
+    where = f", publishing to {settings.namespace}" if settings.namespace else ""
+    watching = (
+        "Watching ",
+        ", ".join(settings.watch),
+        " on ",
+        link(settings.endpoint, settings.endpoint),
+        where,
+    )
+    return tag("div", tag("h1", "phimill"), tag("span", *watching), cls="mill-head")

@@ -1,0 +1,214 @@
+"""A mill without a Hub, an engine or a converter: the same methods, and whatever a test puts in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from bot.builds import Build, Failure, LogLine, Progress
+from bot.errors import PhimillError, UsageError
+from bot.mill import CheckReport, Plan, Preview, ReleaseRow
+from bot.models import (
+    BuildRequest,
+    Needs,
+    Phase,
+    Release,
+    RepoRef,
+    SourceFile,
+    Status,
+    Traits,
+    VariantResult,
+    Verdict,
+)
+from bot.settings import Settings
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+REPO = "microsoft/Phi-3.5-tiny-instruct"
+TARGET = "phimill/Phi-3.5-tiny-instruct-GGUF"
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+
+
+def release(repo: str = REPO) -> Release:
+    return Release(
+        repo=repo,
+        sha=SHA,
+        architecture="Phi3ForCausalLM",
+        model_type="phi3",
+        dtype="bfloat16",
+        parameters=1_500_000,
+        traits=Traits(),
+        files=(SourceFile(path="model.safetensors", size=3_000_000, digest=SHA),),
+    )
+
+
+def verdict(recipe: str, status: Status = Status.SUPPORTED, reason: str = "") -> Verdict:
+    needs = Needs(memory=2_000_000_000, disk=9_000_000, minutes=0.5, output=1_400_000)
+    return Verdict(recipe=recipe, status=status, reasons=(reason,) if reason else (), needs=needs)
+
+
+def request(*recipes: str, repo: str = REPO, backend: str = "gguf") -> BuildRequest:
+    return BuildRequest(
+        repo=repo,
+        sha=SHA,
+        backend=backend,
+        recipes=recipes or ("gguf/int4", "gguf/int8"),
+        namespace="phimill",
+        toolchain="0" * 64,
+        version="v1.0",
+    )
+
+
+def published(recipe: str, status: str = "published") -> VariantResult:
+    return VariantResult.model_validate(
+        {
+            "recipe": recipe,
+            "status": status,
+            "repo": TARGET,
+            "tag": "v1.0",
+            "files": ("Phi-3.5-tiny-instruct-Q4_K_M.gguf",),
+            "bytes": 1_423_000,
+            "kl_mean": 0.0123,
+            "kl_p99": 0.2,
+            "top1": 0.934,
+            "perplexity_ratio": 1.01,
+        }
+    )
+
+
+def build(
+    name: str = "1" * 32,
+    phase: Phase = Phase.DONE,
+    results: tuple[VariantResult, ...] = (),
+    failure: Failure | None = None,
+    progress: Progress | None = None,
+    position: int | None = None,
+    asked: BuildRequest | None = None,
+) -> Build:
+    return Build(
+        id=f"{name}-1",
+        request=asked or request(),
+        phase=phase,
+        person=True,
+        created=NOON,
+        results=results,
+        failure=failure,
+        progress=progress,
+        position=position,
+    )
+
+
+class FakeMill:
+    """Set the attributes that a test is about; `calls` says what was asked of it."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings(namespace="phimill")
+        self.verdicts: tuple[Verdict, ...] = (verdict("gguf/int4"), verdict("gguf/int8"))
+        self.planned: tuple[BuildRequest, ...] = (request(),)
+        self.standing: tuple[VariantResult, ...] = ()
+        self.known: list[Build] = []
+        self.lines: list[LogLine] = []
+        self.ending = build(results=(published("gguf/int4"), published("gguf/int8")))
+        self.rows: tuple[ReleaseRow, ...] = ()
+        self.error: PhimillError | None = None
+        self.interruption: BaseException | None = None
+        self.paused = False
+        self.calls: list[tuple[object, ...]] = []
+        self.closed = False
+
+    def _called(self, *call: object) -> None:
+        self.calls.append(call)
+        if self.error is not None:
+            raise self.error
+
+    def check(self, text: str, namespace: str | None = None, *, anonymous: bool = False) -> CheckReport:
+        self._called("check", text, namespace)
+        return CheckReport(release=release(text), verdicts=self.verdicts, published={"gguf/int4": "v1.0"})
+
+    def plan(self, text: str, asked: Sequence[str] = (), namespace: str | None = None) -> Plan:
+        self._called("plan", text, tuple(asked), namespace)
+        return Plan(
+            namespace=namespace or "phimill",
+            release=release(text),
+            verdicts=self.verdicts,
+            builds=self.planned,
+            repos=(TARGET,),
+            results=self.standing,
+        )
+
+    def preview(self, plan: Plan) -> tuple[Preview, ...]:
+        return (Preview(repo=TARGET, files=("README.md",), card="# A card\n"),)
+
+    def submit(self, plan: Plan, *, person: bool) -> tuple[Build, ...]:
+        self._called("submit", person)
+        begun = [build(phase=Phase.WAITING, asked=asked, position=1) for asked in plan.builds]
+        self.known += begun
+        return tuple(begun)
+
+    def follow(self, build_id: str) -> Iterator[Progress | LogLine | Build]:
+        yield LogLine(number=1, at=NOON, level="info", stage="fetch", text="Fetching the source.")
+        yield Progress(stage="convert", recipe="gguf/int4", done=1, total=2, unit="variants", eta=3)
+        if self.interruption is not None:
+            raise self.interruption
+        yield self.ending
+
+    def builds(self, limit: int = 50) -> tuple[Build, ...]:
+        self._called("builds", limit)
+        return tuple(self.known[:limit])
+
+    def build(self, id_prefix: str) -> Build:
+        self._called("build", id_prefix)
+        for one in self.known:
+            if one.id.startswith(id_prefix):
+                return one
+        raise UsageError(f"{id_prefix!r} is not a build.", "`phimill status` lists them.")
+
+    def log(self, build_id: str, after: int = 0) -> tuple[LogLine, ...]:
+        return tuple(line for line in self.lines if line.number > after)
+
+    def cancel(self, id_prefix: str) -> Build:
+        self._called("cancel", id_prefix)
+        return self._change(id_prefix, Phase.CANCELLED)
+
+    def retry(self, id_prefix: str) -> Build:
+        self._called("retry", id_prefix)
+        return self._change(id_prefix, Phase.WAITING)
+
+    def _change(self, id_prefix: str, phase: Phase) -> Build:
+        old = self.build(id_prefix)
+        new = old.model_copy(update={"phase": phase})
+        self.known[self.known.index(old)] = new
+        return new
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def others_working(self) -> bool:
+        return False
+
+    def reconcile(self, only: RepoRef | None = None) -> tuple[Build, ...]:
+        self._called("reconcile", only)
+        return tuple(self.known)
+
+    def drain(self) -> None:
+        self._called("drain")
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        self.calls.append(("working",))
+        yield
+        self.calls.append(("stopped working",))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        yield
+
+    def releases(self) -> tuple[ReleaseRow, ...]:
+        self._called("releases")
+        return self.rows
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,144 @@
+"""The page's HTML: what it shows, and that nothing from outside becomes markup."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import gradio as gr
+import pytest
+from fake_mill import NOON, SHA, FakeMill, build, published, request, verdict
+from markupsafe import Markup
+
+from bot.builds import Failure, LogLine, Progress
+from bot.errors import UsageError
+from bot.mill import ReleaseRow
+from bot.models import Phase, Status, VariantResult
+from bot.settings import Settings
+from bot.ui import build_view, builds_tab
+from bot.ui.access import is_loopback, people_may_build
+from bot.ui.convert_tab import verdicts
+from bot.ui.markup import chip, complaint, link, tag
+from bot.ui.recent import Recent
+from bot.ui.releases_tab import releases
+
+HUB = "http://127.0.0.1:7861"
+EVIL = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
+OURS = {"div", "table", "thead", "tbody", "tr", "th", "td", "span", "a", "button", "code", "p", "strong", "h3"}
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.names: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.names |= {name for name, _ in attrs}
+
+
+def _assert_tame(html: str) -> None:
+    parser = _Tags()
+    parser.feed(html)
+    assert parser.seen <= OURS
+    assert not any(name.startswith("on") for name in parser.names)
+
+
+def test_a_running_build_shows_its_progress() -> None:
+    going = Progress(stage="convert", recipe="gguf/int4", done=1, total=4, unit="files", eta=30)
+    html = str(build_view.listing([build(phase=Phase.RUNNING, progress=going)], False, "", HUB))
+    assert "convert gguf/int4" in html
+    assert "25 % · 1 of 4 files · 30 s left" in html
+    assert "width: 25.0%" in html
+
+
+def test_an_empty_queue_and_a_pause_are_said_in_words() -> None:
+    html = str(build_view.listing([], True, "", HUB))
+    assert "No builds yet" in html
+    assert "paused" in html
+
+
+def test_a_build_that_is_not_there_leaves_the_list_alone() -> None:
+    mill = FakeMill()
+    mill.known = [build("a" * 32)]
+    recent = Recent(lambda: (mill.builds(), False), 0)
+    _, table, details, log, *_ = builds_tab._look(mill, recent, True, "zzzz", Markup(), ())
+    assert "aaaaaaaa" in table
+    assert "is not a build" in details
+    assert log == ""
+
+
+def test_what_did_not_change_is_not_sent_again() -> None:
+    mill = FakeMill()
+    recent = Recent(lambda: (mill.builds(), False), 0)
+    shown, *first = builds_tab._look(mill, recent, True, "", Markup(), ())
+    _, *again = builds_tab._look(mill, recent, True, "", Markup(), shown)
+    assert "No builds yet" in first[0]
+    assert again == [gr.skip()] * 5
+
+
+def test_published_variants_link_to_their_tag() -> None:
+    html = str(build_view.details(build(results=(published("gguf/int4"),)), HUB))
+    assert f'href="{HUB}/phimill/Phi-3.5-tiny-instruct-GGUF/tree/v1.0"' in html
+
+
+def test_builds_with_hostile_words_are_text() -> None:
+    evil = build(
+        phase=Phase.FAILED,
+        failure=Failure(code="error", message=EVIL, hint=EVIL),
+        results=(VariantResult(recipe=EVIL, status="refused", reason=EVIL),),
+        asked=request(EVIL, repo=EVIL, backend=EVIL),
+    )
+    line = LogLine(number=1, at=NOON, level=EVIL, stage=EVIL, text=EVIL)
+    _assert_tame(
+        f"{build_view.listing([evil], False, '', HUB)}{build_view.details(evil, HUB)}{build_view.log([line])}"
+    )
+
+
+def test_releases_and_verdicts_with_hostile_words_are_text() -> None:
+    row = ReleaseRow(repo=EVIL, sha=SHA, recipe=EVIL, state="refused", detail=EVIL, url=f"javascript:{EVIL}", tag=EVIL)
+    _assert_tame(str(releases([row], HUB)))
+    _assert_tame(str(verdicts([verdict(EVIL, Status.CAVEAT, EVIL)], {EVIL: EVIL})))
+    _assert_tame(str(complaint(UsageError(EVIL, EVIL))))
+
+
+def test_only_web_addresses_become_links() -> None:
+    assert str(link("x", "javascript:alert(1)")) == "x"
+    assert 'rel="noopener noreferrer"' in str(link("x", "https://huggingface.co"))
+
+
+def test_releases_show_one_line_per_release_with_a_label_per_recipe() -> None:
+    rows = [
+        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int4", state="published", tag="v1.0", kl=0.01),
+        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int8", state="building"),
+    ]
+    html = str(releases(rows, HUB))
+    assert html.count("<tr>") == 2  # the heading and one release
+    assert "int4 v1.0" in html
+    assert "int8: building" in html
+
+
+def test_attributes_are_escaped_and_none_is_left_out() -> None:
+    assert str(tag("p", "a<b", data_x='"', cls=None)) == '<p data-x="&#34;">a&lt;b</p>'
+    assert str(chip("x", "done")) == '<span class="chip done">x</span>'
+
+
+@pytest.mark.parametrize(
+    ("host", "here"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
+)
+def test_only_loopback_is_this_machine_alone(host: str, here: bool) -> None:
+    assert is_loopback(host) is here
+
+
+def test_a_space_never_lets_strangers_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert people_may_build(Settings(host="127.0.0.1"))
+    monkeypatch.setenv("SPACE_ID", "phimill/phimill")
+    assert not people_may_build(Settings(host="127.0.0.1"))
+
+
+def test_many_visitors_cost_one_question() -> None:
+    asked: list[int] = []
+    recent = Recent(lambda: asked.append(1) or len(asked), 60)
+    assert [recent.get(), recent.get()] == [1, 1]
+    recent.forget()
+    assert recent.get() == 2
