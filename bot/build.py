@@ -158,6 +158,10 @@ class Builder:
 
     def _publish(self, job: Job, recipe: Recipe, fidelity: Fidelity, *, last: bool) -> dict[str, Any]:
         telling = job.telling("publish", recipe.id)
+        # A worker that died just after its commit left nothing to do, and perhaps no files to do it with.
+        if there := self._there(job, recipe):
+            job.stages.drop(recipe)
+            return there
         artifact = job.stages.convert(recipe, telling)
         variant = job.stages.variant(recipe, artifact, fidelity)
         self._publisher.publish(job.backend, job.fresh, variant, job.stages.folder(recipe), last=last)

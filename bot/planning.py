@@ -96,7 +96,22 @@ class Planning:
             recipes=tuple(r for r, v in zip(chosen, verdicts, strict=True) if v.convertible),
         )
         request = plan_backend(release, digests, wanted, published, remake_stale=remake_stale)
+        if request is None and head is not None and head.complete and head.version not in self._publisher.tags(repo):
+            request = _finishing(head, release, wanted)  # what built it ended just before the tag
         return BackendPlan(repo=repo, verdicts=verdicts, request=request, results=_settled(head, verdicts, request))
+
+
+def _finishing(head: Publication, release: Release, wanted: Wanted) -> BuildRequest:
+    """The build that makes no variant and leaves the repo tagged and in its collection."""
+    return BuildRequest(
+        repo=release.repo,
+        sha=release.sha,
+        backend=wanted.backend,
+        recipes=(),
+        namespace=wanted.repo.split("/")[0],
+        toolchain=wanted.toolchain,
+        version=head.version,
+    )
 
 
 def variant_result(repo: str, variant: PublishedVariant, *, built: bool, tag: str | None) -> VariantResult:

@@ -36,6 +36,8 @@ ATTEMPTS = 5
 # What a repo may hold that nobody put there: the Hub makes these itself when a repo is created.
 _BIRTH_FILES = frozenset({".gitattributes"})
 Change = Callable[[Publication | None], Publication]
+# For effects that look first: a Hub that is busy for a moment costs a wait and not the build.
+_patiently = stamina.retry(on=retry_after, attempts=ATTEMPTS, timeout=None, wait_initial=0.5)
 
 
 class Head(Frozen):
@@ -64,6 +66,7 @@ class Publisher:
         with translated("the token"):
             return str(self._api().whoami()["name"])
 
+    @_patiently
     def check_may_write(self, namespace: str) -> None:
         """Make sure, before any work, that the token may create repos in `namespace`.
 
@@ -197,6 +200,7 @@ class Publisher:
         with _uploading(repo):
             api.create_commit(repo, operations, commit_message=title, parent_commit=parent)
 
+    @_patiently
     def tag(self, publication: Publication) -> None:
         """Put the version's tag on the commit that completed it. A tag that is there is never moved."""
         api = self._api()
@@ -211,11 +215,13 @@ class Publisher:
         with translated(publication.repo):
             api.create_tag(publication.repo, tag=publication.version, revision=head, exist_ok=True)
 
+    @_patiently
     def tags(self, repo: str) -> tuple[str, ...]:
         """The names of a repo's tags."""
         with translated(repo):
             return tuple(t.name for t in self._api().list_repo_refs(repo).tags)
 
+    @_patiently
     def collect(self, publication: Publication) -> None:
         """Put the repo into its release's collection, which is made if it is not there."""
         api, namespace = self._api(), publication.repo.split("/")[0]
