@@ -158,9 +158,7 @@ def test_nothing_arrives_at_a_listener_of_the_bot(attempt: Attempt) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
         port = str(server.getsockname()[1])
-        attempt(
-            "attempt(lambda: socket.create_connection(('127.0.0.1', int(os.environ['PORT']))))", PORT=port
-        )
+        attempt("attempt(lambda: socket.create_connection(('127.0.0.1', int(os.environ['PORT']))))", PORT=port)
         with pytest.raises(TimeoutError):
             server.accept()
 
@@ -279,7 +277,5 @@ print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=Tru
 def test_the_launcher_imports_nothing_of_the_bot() -> None:
     launcher = Path(sandbox.__file__).with_name("sandbox_launcher.py")
     check = f"import runpy, sys; runpy.run_path({str(launcher)!r}); print('bot' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", check], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
