@@ -5,26 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from shutil import disk_usage
 
-import psutil
-
+from bot.doctor import memory_budget
 from bot.models import Needs, Recipe, Release
-from bot.recipes import Costs
+from bot.recipes import Costs, reference_costs
 from bot.settings import GIB, Settings
 
 CORES = 2  # minutes are promised for a small machine; more cores only help
-MEMORY_SHARE = 0.8  # of the machine, when the settings do not say
 
 
 def estimate(release: Release, recipe: Recipe, costs: Costs) -> Needs:
     """What `recipe` alone takes, the source's download included in the disk but not in the minutes.
 
-    Several recipes of one build share the source, the unquantized base and the importance matrix.
+    Several recipes of one build share the source, the unquantized base, the importance matrix and the reference.
     """
+    reference = reference_costs()
     base = release.parameters * 2
     output = int(release.parameters * recipe.bits_per_weight / 8)
     quantizes = "type" in recipe.options
     calibrated = bool(recipe.options.get("imatrix"))
-    seconds = costs.check + costs.export + costs.evaluate / CORES
+    seconds = costs.check + costs.export + costs.evaluate / CORES + reference.check + reference.evaluate / CORES
     if quantizes:
         # An unknown type is taken to be as slow as the slowest known.
         known = costs.quantize
@@ -33,6 +32,7 @@ def estimate(release: Release, recipe: Recipe, costs: Costs) -> Needs:
         seconds += costs.imatrix / CORES
     memory = [
         costs.memory_bytes,
+        int(base * reference.evaluate_memory_per_byte_least),
         int(output * costs.evaluate_memory_per_byte),
         int(base * costs.imatrix_memory_per_byte) if calibrated else 0,
     ]
@@ -46,7 +46,7 @@ def estimate(release: Release, recipe: Recipe, costs: Costs) -> Needs:
 
 def lacking(needs: Needs, settings: Settings) -> tuple[str, ...]:
     """What this machine has too little of, one sentence each; empty when it can do it."""
-    memory = settings.memory_limit or int(psutil.virtual_memory().total * MEMORY_SHARE)
+    memory = memory_budget(settings)
     home = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     disk = free_disk(home, settings)
     found = []

@@ -59,6 +59,15 @@ class Costs(Frozen):
     quantize: dict[str, float] = Field(default_factory=dict)
 
 
+class ReferenceCosts(Frozen):
+    """What the PyTorch reference takes, per GB or byte of 16-bit weights: at its ease, and at the least."""
+
+    check: float
+    evaluate: float
+    evaluate_memory_per_byte: float
+    evaluate_memory_per_byte_least: float
+
+
 class PreTokenizers(Frozen):
     """How llama.cpp tells BPE pre-tokenizers apart: names by the sha256 of what a probe text becomes."""
 
@@ -99,6 +108,12 @@ def backends() -> dict[str, Backend]:
     folders = sorted(files("converters").iterdir(), key=lambda folder: folder.name)
     found = [load(folder) for folder in folders if folder.is_dir() and (folder / "recipes.toml").is_file()]
     return {backend.id: backend for backend in found}
+
+
+@lru_cache(maxsize=1)
+def reference_costs() -> ReferenceCosts:
+    """What measuring a release takes, whatever the backend."""
+    return ReferenceCosts.model_validate(_toml(files("converters") / "reference" / "costs.toml")["costs"])
 
 
 def all_recipes() -> tuple[Recipe, ...]:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bot.errors import UsageError
+
+if TYPE_CHECKING:
+    from bot.localhub import HubConfig
+
+Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder that keeps everything.")]
+
+
+class Role(StrEnum):
+    READ = "read"
+    WRITE = "write"
+
 
 hub = typer.Typer(no_args_is_help=True)
 commands = typer.Typer()
@@ -21,7 +35,7 @@ def _group() -> None:
 
 @hub.command()
 def serve(
-    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder that keeps everything.")],
+    root: Root,
     port: Annotated[int, typer.Option("--port", metavar="N", min=1, max=65535, help="Port to listen on.")] = 8077,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
@@ -37,3 +51,43 @@ def serve(
         # What the server makes of an address that it cannot have.
         if error.code:
             raise UsageError(f"Cannot serve on {host}:{port}.", "Choose another --port.") from error
+
+
+@hub.command("add-user")
+def add_user(name: Annotated[str, typer.Argument(help="Name of the account.")], root: Root) -> None:
+    """Add a user. A running Hub sees it at the next request."""
+    with _accounts(root) as accounts:
+        accounts.add_user(name)
+
+
+@hub.command("add-org")
+def add_org(
+    name: Annotated[str, typer.Argument(help="Name of the organisation.")],
+    members: Annotated[list[str], typer.Argument(help="Users that may write there; the first is its admin.")],
+    root: Root,
+) -> None:
+    """Add an organisation, or replace its members."""
+    with _accounts(root) as accounts:
+        accounts.add_org(name, {member: "write" if at else "admin" for at, member in enumerate(members)})
+
+
+@hub.command("add-token")
+def add_token(
+    user: Annotated[str, typer.Argument(help="Whose token it is.")],
+    root: Root,
+    role: Annotated[Role, typer.Option("--role", help="What it may do.")] = Role.WRITE,
+) -> None:
+    """Make a token and print it. It is not kept, only its SHA-256."""
+    with _accounts(root) as accounts:
+        typer.echo(accounts.add_token(user, role.value))
+
+
+@contextmanager
+def _accounts(root: Path) -> Iterator[HubConfig]:
+    from bot.localhub import HubConfig
+    from bot.localhub.errors import HubError
+
+    try:
+        yield HubConfig(root)
+    except HubError as error:
+        raise UsageError(str(error), "Give another name.") from error

@@ -25,7 +25,11 @@ def setup(
     ] = None,
     torch_backend: Annotated[
         str | None,
-        typer.Option("--torch-backend", help="cpu, auto, cu128...; see uv's --torch-backend.", show_default=False),
+        typer.Option(
+            "--torch-backend",
+            help="uv's --torch-backend; the locks fit cpu.",
+            show_default=False,
+        ),
     ] = None,
     format: FormatOption = None,
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_several_builds_may_write_at_once(journal: Journal) -> None:
 
 def test_a_stage_says_how_long_it_will_take(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.0, 101.0, 111.0, 111.1])
-    monkeypatch.setattr("bot.telling.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("bot.telling.time", SimpleNamespace(monotonic=lambda: next(clock)))
     telling = Telling(journal, "a", "fetch", "gguf/int4")
     telling.progress("weights", 0, 40, "bytes")
     telling.progress("weights", 10, 40, "bytes")

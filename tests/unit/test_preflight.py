@@ -189,14 +189,14 @@ def test_a_small_phi_fits_a_small_machine(tmp_path: Path) -> None:
     plain = needs("gguf/int4-cookbook", tmp_path)
     assert 2.3e9 < plain.output < 2.6e9
     assert 17e9 < plain.disk < 18.5e9  # source, 16-bit base, output
-    assert plain.memory < 4 * GIB
-    assert 5 < plain.minutes < 15
+    assert plain.memory < 0.8 * 16 * GIB, "the reference in PyTorch is what takes the most"
+    assert 5 < plain.minutes < 20
 
 
 def test_calibration_costs_time_and_memory(tmp_path: Path) -> None:
     plain, calibrated = needs("gguf/int4-cookbook", tmp_path), needs("gguf/int4", tmp_path)
     assert calibrated.minutes > plain.minutes + 15
-    assert calibrated.memory > 8e9
+    assert calibrated.memory >= plain.memory
 
 
 def test_an_unquantized_export_needs_no_second_base(tmp_path: Path) -> None:

@@ -167,9 +167,12 @@ def _card(repo: Repo, text: str) -> dict[str, Any]:
     return {"card": card, "fields": table}
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> str | list[str]:
+    """A field's value as text. What is nested comes in a list, to be folded away: it is for programs."""
     if isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value):
         return ", ".join(str(item) for item in value)
+    if isinstance(value, dict | list):
+        return [json.dumps(value, ensure_ascii=False, indent=2)]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
