@@ -10,6 +10,7 @@ A workflow never raises what it can explain: it returns an `Outcome`, so that er
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -18,9 +19,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig
-from dbos._serialization import DBOSPortableJSONSerializer
-
 from bot.builds import Build, Failure
 from bot.errors import UsageError
 from bot.journal import Journal, connect
@@ -28,6 +26,14 @@ from bot.liveness import leased, open_leases
 from bot.models import BuildRequest, Phase
 from bot.settings import Settings
 from bot.steps import MAX_TRIES, Outcome, Runner, Steps
+
+# Importing dbos imports croniter, which runs `file` on the interpreter: a child, and no child is given a token.
+_withheld = {name: os.environ.pop(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if name in os.environ}
+
+from dbos import DBOS, DBOSClient, DBOSConfig  # noqa: E402
+from dbos._serialization import DBOSPortableJSONSerializer  # noqa: E402
+
+os.environ.update(_withheld)
 
 # Part of every stored workflow. Raise it when the order or the names of a build's steps change.
 WORKFLOW_VERSION = "1"

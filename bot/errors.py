@@ -21,7 +21,8 @@
     └── BuildCancelled           exit 1
 
 Each carries one sentence saying what is wrong (`message`) and one saying what to do (`hint`). `code` is stable and is
-what the JSON output and the tests look at; `retryable` says whether trying the same thing again can help.
+what the JSON output and the tests look at; `retryable` says whether trying the same thing again can help, and
+`mendable` whether it can once a person has seen to the machine or the account.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class PhimillError(Exception):
     code = "error"
     exit_code = 1
     retryable = False
+    mendable = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -105,12 +107,14 @@ class AccessDenied(HubError):
     """The token is missing, wrong, or lacks the right to write."""
 
     code = "access_denied"
+    mendable = True
 
 
 class GatedSource(HubError):
     """The source repo asks for consent that this account has not given."""
 
     code = "gated"
+    mendable = True
 
 
 class HeadMoved(HubError):
@@ -136,6 +140,7 @@ class NotEnoughRoom(PhimillError):
     """Too little disk or memory for this build."""
 
     code = "not_enough_room"
+    mendable = True
     exit_code = 6
 
 
@@ -155,6 +160,7 @@ class ToolchainFailed(PhimillError):
     """A backend's Python environment could not be made."""
 
     code = "toolchain_failed"
+    mendable = True
 
 
 class BuildCancelled(PhimillError):

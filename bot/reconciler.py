@@ -5,12 +5,15 @@ The Hub is the truth. What is remembered in between (`seen:` notes) only saves c
 
 from __future__ import annotations
 
+import math
+import time
+
 from bot import catalog, recipes, toolchain
 from bot.builds import Build
 from bot.card import summary_from_card_data
 from bot.catalog import Candidate
 from bot.engine import Engine
-from bot.errors import PhimillError, error_classes
+from bot.errors import PhimillError
 from bot.hub import Hub
 from bot.journal import Journal
 from bot.models import BuildRequest, Phase, RepoRef, digest
@@ -20,6 +23,9 @@ from bot.publication import Summary
 from bot.publisher import Publisher
 from bot.recipes import Backend
 from bot.settings import Settings
+
+# How long to wait for somebody to free a disk or to renew a token, before trying again.
+AGAIN_SECONDS = 3600.0
 
 
 class Reconciler:
@@ -77,13 +83,22 @@ class Reconciler:
         note = f"seen:{candidate.repo}:{backend.id}:{self._namespace}"
         standing = published.model_dump(mode="json") if published else None
         state = digest(candidate.sha, lock, [r.digest for r in wanted], standing)
-        if self._journal.note(note) == state:
+        seen, _, until = (self._journal.note(note) or "").partition(" ")
+        if seen == state and time.time() < float(until):
             return None
-        request = self._request(candidate, backend)
-        build = None if request is None or self._hopeless(request) else self._engine.submit(request, person=False)
-        if build is None:
-            self._journal.set_note(note, state)
-        return build
+        try:
+            request = self._request(candidate, backend)
+            if request is not None and (seen == state or self._may_begin(request)):
+                self._journal.set_note(note, "")
+                return self._engine.submit(request, person=False)
+        except PhimillError as error:
+            if error.retryable:
+                raise
+            until = str(time.time() + AGAIN_SECONDS if error.mendable else math.inf)
+        else:
+            until = str(math.inf)
+        self._journal.set_note(note, f"{state} {until}")
+        return None
 
     def _request(self, candidate: Candidate, backend: Backend) -> BuildRequest | None:
         """The build this candidate needs. None when nothing of it can be made; the reason goes to the page."""
@@ -93,20 +108,24 @@ class Reconciler:
             chosen = recipes.defaults(backend.id)
             plan = self._planning.plan_backend(backend, release, chosen, self._namespace, remake_stale=False)
         except PhimillError as error:
-            if error.retryable:
-                raise
             self._journal.set_note(why, str(error))
-            return None
+            raise
         self._journal.set_note(why, "" if plan.request else " ".join(r.reason or "" for r in plan.results[:1]))
         return plan.request
 
-    def _hopeless(self, request: BuildRequest) -> bool:
-        """Whether this was cancelled or failed for good: the clock does not begin it again, a person may."""
+    def _may_begin(self, request: BuildRequest) -> bool:
+        """Whether the clock may begin this build: not if it was cancelled or failed for good; a person still may.
+
+        Raises:
+            PhimillError: it failed for a reason that somebody may have seen to in a while.
+        """
         latest = self._engine.latest(request)
-        if latest is None or latest.phase not in (Phase.FAILED, Phase.CANCELLED):
-            return False
-        code = latest.failure.code if latest.failure else "cancelled"
-        return not error_classes().get(code, PhimillError).retryable
+        if latest is None or latest.phase is Phase.DONE:
+            return True
+        error = latest.failure.error() if latest.failure else None
+        if error is not None and error.mendable:
+            raise error
+        return not latest.over or (error is not None and error.retryable)
 
     def _repair_tag(self, candidate: Candidate, backend: Backend, published: Summary | None) -> None:
         """Once per process and version: a complete version has its tag, even if the mill died just before it."""

@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from bot.settings import Settings
+
+# Made once and shared by every test and every process that a test starts, whatever home that has.
+os.environ.setdefault("PHIMILL_TOOLCHAINS", str(Settings().toolchains))
+
 MODELS = Path(__file__).parent / "models"
 
 

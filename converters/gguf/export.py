@@ -49,10 +49,19 @@ def _write(model: Any, model_name: str, metadata: Metadata, events: Events) -> N
         _prepare(model)
     finally:
         gguf.Metadata.load = loaded
+    _take_chat_template(writer, model.dir_model)
     writer.write_header_to_file(path=model.fname_out)
     writer.write_kv_data_to_file()
     _write_tensors(writer, events)
     writer.close()
+
+
+def _take_chat_template(writer: Any, source: Path) -> None:
+    """Let `chat_template.jinja` win over `tokenizer_config.json`, as in transformers; llama.cpp reads them the
+    other way round."""
+    file, key = source / "chat_template.jinja", gguf.Keys.Tokenizer.CHAT_TEMPLATE
+    if file.is_file() and key in writer.kv_data[0]:
+        writer.kv_data[0][key].value = file.read_text(encoding="utf-8")
 
 
 def _prepare(model: Any) -> None:
