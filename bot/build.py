@@ -12,10 +12,10 @@ from typing import Any
 
 from bot import catalog, ledger, preflight, recipes
 from bot.builds import Failure
-from bot.errors import BuildCancelled, ConverterFailed, GateFailed, HubError, PhimillError
+from bot.errors import ConverterFailed, GateFailed, PhimillError
 from bot.fidelity import judge
 from bot.hub import Hub
-from bot.models import BuildRequest, Fidelity, Recipe, Release, RepoRef, Status, VariantResult
+from bot.models import ArtifactFile, BuildRequest, Fidelity, Frozen, Recipe, Release, RepoRef, Status, VariantResult
 from bot.planning import variant_result
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.publisher import Publisher
@@ -41,6 +41,13 @@ class Job:
 
     def telling(self, stage: str, recipe: str | None = None) -> Telling:
         return Telling(self.steps.journal, self.steps.build, stage, recipe)
+
+
+class Proof(Frozen):
+    """What was measured, and of which bytes."""
+
+    fidelity: Fidelity
+    files: tuple[ArtifactFile, ...]
 
 
 class Builder:
@@ -93,7 +100,12 @@ class Builder:
 
     def _publisher_ready(self, job: Job) -> None:
         """Fail before hours of work, not after, when the result could not be published."""
-        job.steps.run("may publish", lambda: self._publisher.check_may_write(job.request.namespace))
+
+        def may_publish() -> None:
+            self._publisher.check_may_write(job.request.namespace)
+            ledger.begin(self._publisher.head(job.fresh.repo).publication, job.fresh)
+
+        job.steps.run("may publish", may_publish)
 
     def _variants(self, job: Job, results: list[VariantResult]) -> None:
         """Every variant in turn, the unquantized one first: if that is off, none of the others can be right."""
@@ -118,36 +130,40 @@ class Builder:
 
     def _check_runtime(self, job: Job, baseline: Recipe) -> str | None:
         """Convert and measure the backend's unquantized export. What is wrong with it, in one sentence, or None."""
-        fidelity = self._prove(job, baseline)
-        return judge(fidelity, baseline.precision, self._settings, unquantized=True)
+        proof = self._prove(job, baseline)
+        fault = judge(proof.fidelity, baseline.precision, self._settings, unquantized=True)
+        if fault is not None:
+            _report(job, baseline, proof.fidelity, fault)
+        return fault
 
-    def _prove(self, job: Job, recipe: Recipe) -> Fidelity:
+    def _prove(self, job: Job, recipe: Recipe) -> Proof:
+        def convert() -> dict[str, Any]:
+            return job.stages.convert(recipe, job.telling("convert", recipe.id)).model_dump(mode="json")
+
         def prove() -> dict[str, Any]:
-            return job.stages.prove(recipe, job.telling("prove", recipe.id)).model_dump(mode="json")
+            telling = job.telling("prove", recipe.id)
+            fidelity = job.stages.prove(recipe, telling)
+            return Proof(fidelity=fidelity, files=job.stages.convert(recipe, telling).files).model_dump(mode="json")
 
-        job.steps.run(
-            f"convert {recipe.id}",
-            lambda: job.stages.convert(recipe, job.telling("convert", recipe.id)).model_dump(mode="json"),
-        )
-        return Fidelity.model_validate(job.steps.run(f"prove {recipe.id}", prove))
+        job.steps.run(f"convert {recipe.id}", convert)
+        return Proof.model_validate(job.steps.run(f"prove {recipe.id}", prove))
 
     def _variant(self, job: Job, recipe: Recipe, *, last: bool) -> VariantResult:
         """Convert, prove and publish one variant. Its own failures are its result; the Hub's end the build."""
         try:
-            fidelity = self._prove(job, recipe)
-            problem = judge(fidelity, recipe.precision, self._settings, unquantized=recipe.id == job.backend.baseline)
-            if problem is not None:
-                job.telling("prove", recipe.id).log("error", problem)
-                return VariantResult(
-                    recipe=recipe.id, status="gate_failed", reason=problem,
-                    kl_mean=fidelity.kl_mean, kl_p99=fidelity.kl_p99, top1=fidelity.top1,
-                )  # fmt: skip
-            published = job.steps.run(f"publish {recipe.id}", lambda: self._publish(job, recipe, fidelity, last=last))
+            proof = self._prove(job, recipe)
+            if problem := self._problem(job, recipe, proof.fidelity):
+                return _failed_gate(recipe, proof.fidelity, problem)
+            published = job.steps.run(f"publish {recipe.id}", lambda: self._publish(job, recipe, proof, last=last))
             return variant_result(job.fresh.repo, PublishedVariant.model_validate(published), built=True, tag=None)
-        except (BuildCancelled, HubError):
-            raise
-        except ConverterFailed as error:
+        except (ConverterFailed, GateFailed) as error:
             return VariantResult(recipe=recipe.id, status="failed", reason=str(error))
+
+    def _problem(self, job: Job, recipe: Recipe, fidelity: Fidelity) -> str | None:
+        problem = judge(fidelity, recipe.precision, self._settings, unquantized=recipe.id == job.backend.baseline)
+        if problem is not None:
+            _report(job, recipe, fidelity, problem)
+        return problem
 
     def _there(self, job: Job, recipe: Recipe) -> dict[str, Any] | None:
         head = self._publisher.head(job.fresh.repo).publication
@@ -156,13 +172,20 @@ class Builder:
             return None
         return found.model_dump(mode="json")
 
-    def _publish(self, job: Job, recipe: Recipe, fidelity: Fidelity, *, last: bool) -> dict[str, Any]:
+    def _publish(self, job: Job, recipe: Recipe, proof: Proof, *, last: bool) -> dict[str, Any]:
         telling = job.telling("publish", recipe.id)
         # A worker that died just after its commit left nothing to do, and perhaps no files to do it with.
         if there := self._there(job, recipe):
             job.stages.drop(recipe)
             return there
         artifact = job.stages.convert(recipe, telling)
+        fidelity = proof.fidelity
+        if artifact.files != proof.files:
+            # Made again, on another machine or with another number of threads: what is published is what was proven.
+            telling.log("warning", "The files differ from the ones that were measured; measuring these.")
+            fidelity = job.stages.prove(recipe, telling)
+            if problem := self._problem(job, recipe, fidelity):
+                raise GateFailed(problem, "Run the build again.")
         variant = job.stages.variant(recipe, artifact, fidelity)
         self._publisher.publish(job.backend, job.fresh, variant, job.stages.folder(recipe), last=last)
         telling.log("info", f"{job.fresh.repo} has {', '.join(f.path for f in variant.files)}")
@@ -176,9 +199,10 @@ class Builder:
             telling = job.telling("finish")
             state = self._complete(job, results)
             if state is not None and state.complete:
-                self._publisher.tag(state)
+                for version in self._publisher.untagged(state):
+                    self._publisher.tag(state.repo, version)
+                    telling.log("info", f"{state.repo} has {version}")
                 self._publisher.collect(state)
-                telling.log("info", f"{state.repo} is {state.version}")
             job.stages.clear()
             return None if state is None else state.model_dump(mode="json")
 
@@ -186,12 +210,29 @@ class Builder:
         return None if stored is None else Publication.model_validate(stored)
 
     def _complete(self, job: Job, results: list[VariantResult]) -> Publication | None:
-        if any(r.status == "failed" for r in results):
-            return self._publisher.head(job.fresh.repo).publication
         declined = [_declined(job, r) for r in results if r.status == "gate_failed"]
         if not job.request.recipes:
             return self._publisher.refresh(job.backend, job.fresh)
         return self._publisher.complete(job.backend, job.fresh, declined)
+
+
+def _report(job: Job, recipe: Recipe, fidelity: Fidelity, problem: str) -> None:
+    """Keep in the log everything that was measured of what is not published."""
+    telling = job.telling("prove", recipe.id)
+    telling.log("error", problem)
+    telling.log("info", f"measured: {fidelity.model_dump_json(exclude={'samples'})}")
+
+
+def _failed_gate(recipe: Recipe, fidelity: Fidelity, problem: str) -> VariantResult:
+    return VariantResult(
+        recipe=recipe.id,
+        status="gate_failed",
+        reason=problem,
+        kl_mean=fidelity.kl_mean,
+        kl_p99=fidelity.kl_p99,
+        top1=fidelity.top1,
+        perplexity_ratio=fidelity.perplexity_ratio,
+    )
 
 
 def _declined(job: Job, result: VariantResult) -> Declined:

@@ -61,6 +61,8 @@ def releases(hub: Hub, orgs: Iterable[str]) -> list[Candidate]:
 def why_not(summary: RepoSummary, org: str) -> str | None:
     """Why a repo with a Phi's class is not a release of `org`, or None when it is one."""
     card, tags = summary.card, set(summary.tags)
+    if summary.private:
+        return "it is private"
     if OWN_BLOCK in card:
         return "it was made by phimill"
     if summary.quantized or card.get("base_model_relation") in _DERIVED_RELATIONS:
@@ -86,7 +88,8 @@ def release(hub: Hub, ref: RepoRef) -> Release:
         SourceCorrupt: config.json or a safetensors header does not make sense.
         HubError: any of its kinds.
     """
-    sha = hub.resolve(ref)
+    standing = hub.look(ref)
+    sha = standing.sha
     files = hub.tree(ref.repo, sha)
     filenames.check_all(files)
     config = read_config(hub, ref.repo, sha, files)
@@ -107,6 +110,8 @@ def release(hub: Hub, ref: RepoRef) -> Release:
         parameters=sum(t.elements for t in tensors.values()),
         traits=traits(config, read_json(hub, ref.repo, sha, files, "tokenizer_config.json"), files),
         files=files,
+        private=standing.private,
+        gated=standing.gated,
         license=_text(card.get("license")),
         license_link=_text(card.get("license_link")),
         language=_texts(card.get("language")),

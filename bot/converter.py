@@ -33,7 +33,7 @@ EXTENSIONS = frozenset(
 )
 MAX_ARTIFACTS = 64
 TAIL = 20  # last lines of the log that a failure may quote
-MAY_RAISE = ("converter_failed", "source_corrupt")
+MAY_RAISE = ("converter_failed", "source_corrupt", "not_enough_room")
 WHAT_A_VERB_GIVES = {
     "describe": ("described",),
     "convert": ("artifacts",),

@@ -10,7 +10,6 @@ A workflow never raises what it can explain: it returns an `Outcome`, so that er
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import uuid
@@ -26,14 +25,13 @@ from bot.liveness import leased, open_leases
 from bot.models import BuildRequest, Phase
 from bot.settings import Settings
 from bot.steps import MAX_TRIES, Outcome, Runner, Steps
+from bot.withheld import token_withheld
 
-# Importing dbos imports croniter, which runs `file` on the interpreter: a child, and no child is given a token.
-_withheld = {name: os.environ.pop(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if name in os.environ}
+with token_withheld():
+    from dbos import DBOS, DBOSClient, DBOSConfig
+    from dbos._serialization import DBOSPortableJSONSerializer
 
-from dbos import DBOS, DBOSClient, DBOSConfig  # noqa: E402
-from dbos._serialization import DBOSPortableJSONSerializer  # noqa: E402
-
-os.environ.update(_withheld)
+log = logging.getLogger(__name__)
 
 # Part of every stored workflow. Raise it when the order or the names of a build's steps change.
 WORKFLOW_VERSION = "1"
@@ -85,10 +83,20 @@ class Engine:
         """
         for other in self._unfinished():
             if request.covered_by(other.request):
-                return other
+                return self._hurried(other) if person and not other.person else other
         attempts = self._attempts(request.key)
         self._enqueue(f"{request.key}-{len(attempts) + 1}", request, person=person)
         return self.build(f"{request.key}-{len(attempts) + 1}")
+
+    def _hurried(self, build: Build) -> Build:
+        """The same build as a person's: what a person asks for does not wait behind the watcher's."""
+        if build.phase is not Phase.WAITING:
+            return build
+        # First the new attempt, then the end of the old one: a worker that dies in between loses nothing.
+        hurried = f"{build.request.key}-{len(self._attempts(build.request.key)) + 1}"
+        self._enqueue(hurried, build.request, person=True)
+        self._client.cancel_workflow(build.id)
+        return self.build(hurried)
 
     def _enqueue(self, workflow: str, request: BuildRequest, *, person: bool) -> None:
         self._client.enqueue(
@@ -108,9 +116,8 @@ class Engine:
         return sorted(found, key=lambda b: int(b.id.rsplit("-", 1)[1]))
 
     def latest(self, request: BuildRequest) -> Build | None:
-        """The newest attempt at this very request, if there was one."""
-        attempts = self._attempts(request.key)
-        return attempts[-1] if attempts else None
+        """The newest build that made, or was to make, all that is requested; None if there was none."""
+        return next((b for b in self.builds(500) if request.covered_by(b.request)), None)
 
     def builds(self, limit: int = 50) -> tuple[Build, ...]:
         """The newest builds, newest first."""
@@ -260,7 +267,12 @@ class Engine:
 
     def _rescue_forever(self) -> None:
         while not self._stopping.is_set():
-            self._rescue()
+            try:
+                self._leases.held()  # a dropped connection is noticed, and our own lease taken again
+                self._rescue()
+            except Exception:
+                # A database that is away for a moment must not end rescuing for the life of this process.
+                log.exception("Looking for dead workers failed; trying again.")
             self._stopping.wait(RESCUE_SECONDS)
 
     def _rescue(self) -> None:

@@ -27,6 +27,8 @@ what the JSON output and the tests look at; `retryable` says whether trying the 
 
 from __future__ import annotations
 
+import errno
+
 
 class PhimillError(Exception):
     """Something phimill can explain."""
@@ -167,6 +169,11 @@ class BuildCancelled(PhimillError):
     """Somebody cancelled the build."""
 
     code = "cancelled"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk (or the account's share of it) is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def error_classes() -> dict[str, type[PhimillError]]:

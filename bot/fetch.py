@@ -138,7 +138,8 @@ class _Download:
         path, marker = self._folder / file.path, self._marker(file)
         if not path.is_file() or path.stat().st_size != file.size or not marker.is_file():
             return None
-        digest, sha256, changed = marker.read_text().split()
+        # A marker may be empty after a power cut: then the file is read once more.
+        digest, sha256, changed = (*marker.read_text().split(), "", "", "0")[:3]
         if digest != file.digest:
             return None
         if int(changed) != path.stat().st_mtime_ns and file_sha256(path) != sha256:

@@ -51,6 +51,14 @@ class RepoSummary(Frozen):
     private: bool = False
 
 
+class Standing(Frozen):
+    """A repo's commit at one moment, and who may see it."""
+
+    sha: str
+    private: bool = False
+    gated: bool = False
+
+
 class Hub:
     """The Hub at `endpoint`, as one account sees it (`token=None`: as nobody).
 
@@ -75,7 +83,11 @@ class Hub:
         return f"Hub({self.endpoint!r}, {'with a token' if self._token else 'anonymous'})"
 
     def resolve(self, ref: RepoRef) -> str:
-        """The commit sha that `ref` stands for now. One call.
+        """The commit sha that `ref` stands for now. Raises as `look`."""
+        return self.look(ref).sha
+
+    def look(self, ref: RepoRef) -> Standing:
+        """The commit that `ref` stands for now, and who may see it. One call.
 
         Raises:
             RepoUnavailable, GatedSource, AccessDenied, HubUnreachable
@@ -84,7 +96,7 @@ class Hub:
             str(ref),
             lambda: self._api.model_info(ref.repo, revision=ref.revision, timeout=hub_http.SILENCE_SECONDS),
         )
-        return _sha(info.sha, ref.repo)
+        return Standing(sha=_sha(info.sha, ref.repo), private=bool(info.private), gated=bool(info.gated))
 
     def list_org(self, org: str) -> list[RepoSummary]:
         """Every model repo of `org` (a user or an organisation), newest change first. One call per page.

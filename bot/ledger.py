@@ -6,7 +6,9 @@ planned for, and no variants.
 
 from __future__ import annotations
 
-from bot.errors import Superseded
+from collections.abc import Sequence
+
+from bot.errors import NotOurs, Superseded
 from bot.planner import next_version
 from bot.publication import Declined, Publication, PublishedVariant
 
@@ -23,14 +25,19 @@ def begin(head: Publication | None, fresh: Publication) -> Publication:
     A version that is already complete is never added to: the next minor one is begun instead.
 
     Raises:
-        Superseded: the head was made from another, later state of the source.
+        Superseded: the head was made from another state of the source since this build was planned.
+        NotOurs: the head was made from another source.
     """
     if head is None:
         return fresh
-    if head.source_sha != fresh.source_sha and order(head.version) > order(fresh.version):
+    _check_source(head, fresh)
+    # New weights or assets were planned as a new version: an equal one was planned before the head was made.
+    moved = head.digests.made_from != fresh.digests.made_from
+    ahead = order(head.version) > order(fresh.version) or (moved and order(head.version) == order(fresh.version))
+    if head.source_sha != fresh.source_sha and ahead:
         raise Superseded(
-            f"{head.repo} already holds {head.version}, made from a later commit of {head.source}.",
-            "Nothing to do: ask for the newest commit instead.",
+            f"{head.repo} already holds {head.version}, made from another commit of {head.source}.",
+            "Ask again: the newest commit is planned on top of what stands now.",
         )
     version = max(head.version, fresh.version, key=order)
     if head.complete and version == head.version:
@@ -46,6 +53,26 @@ def begin(head: Publication | None, fresh: Publication) -> Publication:
     for item in fresh.declined:
         begun = decline(begun, item)
     return begun
+
+
+def _check_source(head: Publication, fresh: Publication) -> None:
+    if head.source != fresh.source:
+        raise NotOurs(f"{head.repo} holds conversions of {head.source}.", "Publish to another namespace.")
+
+
+def settle(head: Publication, fresh: Publication, declined: Sequence[Declined]) -> Publication:
+    """The end of a build: its version complete, and why a recipe is not in it.
+
+    When nothing stands that was made from this source (everything was declined), what stands stays as it is: a
+    version without a variant would take away what people have.
+    """
+    _check_source(head, fresh)
+    made = any(v.made_from == fresh.digests.made_from for v in head.variants)
+    over = head.complete and head.source_sha == fresh.source_sha
+    state = head if over or not made or fresh.version in head.versions else begin(head, fresh)
+    for item in declined:
+        state = decline(state, item)
+    return state if state.complete or not made else close(state)
 
 
 def add(state: Publication, variant: PublishedVariant) -> Publication:
@@ -79,17 +106,12 @@ def close(state: Publication) -> Publication:
 
 def refresh(head: Publication, fresh: Publication) -> Publication:
     """The head under a newer source commit that changed nothing but the readme: same version, same variants."""
-    if head.complete:
-        return fresh.model_copy(
-            update={
-                "version": head.version,
-                "complete": True,
-                "variants": head.variants,
-                "declined": head.declined,
-                "versions": head.versions,
-            }
-        )
-    return close(begin(head, fresh))
+    _check_source(head, fresh)
+    if not head.complete:
+        return close(begin(head, fresh))
+    # What the files were made with does not change with a readme.
+    about_the_source = {"source_sha", "source_files", "digests", "license", "license_link", "language"}
+    return head.model_copy(update={name: getattr(fresh, name) for name in about_the_source})
 
 
 def stands(state: Publication | None, recipe: str, recipe_digest: str, made_from: str) -> PublishedVariant | None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -80,10 +80,27 @@ class PostgresLeases:
         self._one_at_a_time = threading.Lock()
 
     def _ask(self, function: str, name: str) -> bool:
+        return bool(self._scalar(f"SELECT {function}(:cls, :number)", self._key(name)))
+
+    def _key(self, name: str) -> dict[str, int]:
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True)
-        query = sa.text(f"SELECT {function}(:cls, :number)")
+        return {"cls": self._CLASS, "number": number}
+
+    def _scalar(self, query: str, values: dict[str, int]) -> Any:
         with self._one_at_a_time:
-            return bool(self._session.execute(query, {"cls": self._CLASS, "number": number}).scalar())
+            try:
+                return self._session.execute(sa.text(query), values).scalar()
+            except sa.exc.SQLAlchemyError:
+                self._reconnect()
+                return self._session.execute(sa.text(query), values).scalar()
+
+    def _reconnect(self) -> None:
+        """The server dropped the connection, and our leases with it: take them again before somebody else does."""
+        self._session.invalidate()
+        self._session.close()
+        self._session = self._engine.connect()
+        for name in self._names:
+            self._session.execute(sa.text("SELECT pg_try_advisory_lock(:cls, :number)"), self._key(name))
 
     def take(self, name: str) -> bool:
         taken = self._ask("pg_try_advisory_lock", name)
@@ -97,11 +114,11 @@ class PostgresLeases:
             self._ask("pg_advisory_unlock", name)
 
     def held(self) -> bool:
-        query = sa.text(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :cls AND pid <> pg_backend_pid()"
-        )
-        with self._one_at_a_time:
-            return bool(self._session.execute(query, {"cls": self._CLASS}).scalar())
+        query = """
+            SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :cls AND pid <> pg_backend_pid()
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+        return bool(self._scalar(query, {"cls": self._CLASS}))
 
     def close(self) -> None:
         self._session.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
@@ -195,10 +195,11 @@ class Mill:
     def paused(self) -> bool:
         return self.engine.paused
 
-    def follow(self, build_id: str) -> Iterator[Progress | LogLine | Build]:
-        """What a build says, as it says it; the last thing is the finished build."""
+    def follow(self, build_id: str, tend: Callable[[], None] = lambda: None) -> Iterator[Progress | LogLine | Build]:
+        """What a build says, as it says it; the last thing is the finished build. `tend` is called meanwhile."""
         seen, last = 0, None
         while True:
+            tend()
             build = self.engine.build(build_id)
             for line in self.journal.log(build.id, seen):
                 seen = line.number
@@ -211,16 +212,31 @@ class Mill:
                 return
             time.sleep(FOLLOW_SECONDS)
 
-    def others_working(self) -> bool:
-        """Whether another process on this database takes builds, so that this one need not."""
-        return self.engine.others_working()
-
     @contextmanager
     def working(self) -> Iterator[None]:
         """This process takes builds while inside. What dead processes left in the workspace is swept first."""
         Workspace(self.settings).sweep()
         with self.engine.working(Builder(self.settings, self.hub, self.publisher)):
             yield
+
+    def others_working(self) -> bool:
+        """Whether another living process on this database takes builds."""
+        return self.engine.others_working()
+
+    @contextmanager
+    def helping(self) -> Iterator[Callable[[], None]]:
+        """Take builds while nobody else does. Call what this yields now and then: another worker may have ended."""
+        with ExitStack() as stack:
+            taking = False
+
+            def tend() -> None:
+                nonlocal taking
+                if not taking and not self.others_working():
+                    stack.enter_context(self.working())
+                    taking = True
+
+            tend()
+            yield tend
 
     def drain(self) -> None:
         """Wait until nothing waits and nothing runs, or somebody pauses the mill."""

@@ -127,6 +127,8 @@ class Release(Frozen):
     license_link: str | None = None
     language: tuple[str, ...] = ()
     base_model: str | None = None
+    private: bool = False
+    gated: bool = False
 
     @property
     def name(self) -> str:

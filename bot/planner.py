@@ -110,6 +110,8 @@ def plan_backend(
     todo = missing(wanted, published, digests, remake_stale=remake_stale)
     if published is None and not todo:
         return None
+    if published is not None and not todo and drift(published.digests, digests) in ("assets", "weights"):
+        return None  # everything made from the new source was declined: what stands is not of it
     finished = published is not None and published.complete and published.source_sha == release.sha
     if not todo and finished:
         return None

@@ -13,11 +13,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
 from bot.publication import Publication
+from bot.withheld import token_withheld
+
+with token_withheld():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 INK, FAINT, PAPER, FRONT = "#24292f", "#6e7781", "#fbfaf7", "#9a6700"
 # Told apart by shape as well as by colour: not everybody sees the colours.

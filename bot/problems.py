@@ -47,6 +47,10 @@ def of_release(release: Release, config: Mapping[str, Any], tensors: Mapping[str
         yield unsupported(f"Its weights are quantized already ({release.dtype}).")
     if release.traits.tokenizer == "none":
         yield unsupported("It has no tokenizer files.")
+    if release.private:
+        yield caveat("It is private; so will be what is published of it.")
+    if release.gated:
+        yield caveat("It is gated: see whether its terms allow publishing conversions that are not.")
     if _parts(release):
         yield caveat(f"Only its text part is converted, not {_parts(release)}.")
     elif ARCHITECTURES[release.architecture].native:

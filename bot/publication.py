@@ -116,6 +116,7 @@ class Publication(Frozen):
     license: str | None = None
     license_link: str | None = None
     language: tuple[str, ...] = ()
+    private: bool = False
     digests: SourceDigests
     version: str
     complete: bool

@@ -6,6 +6,7 @@ Every effect looks first, so that doing it twice is doing it once. A commit name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from bot import ledger, plot, receipt
 from bot.card import render
-from bot.errors import AccessDenied, HeadMoved, HubUnreachable, NotOurs, RepoUnavailable
+from bot.errors import AccessDenied, HeadMoved, HubUnreachable, NotEnoughRoom, NotOurs, RepoUnavailable, is_disk_full
 from bot.hub import Hub
 from bot.hub_errors import retry_after, translated
 from bot.models import ArtifactFile, Frozen, RepoRef
@@ -137,13 +138,9 @@ class Publisher:
             return None
 
         def change(head: Publication | None) -> Publication:
-            if head is not None and head.complete and head.source_sha == fresh.source_sha:
-                state = head
-            else:
-                state = ledger.begin(head, fresh)
-            for item in declined:
-                state = ledger.decline(state, item)
-            return state if state.complete else ledger.close(state)
+            if head is None:
+                raise RepoUnavailable(f"{fresh.repo} has gone.", "Run the conversion again.")
+            return ledger.settle(head, fresh, declined)
 
         return self._commit(backend, fresh.repo, f"Complete {fresh.version}", change, lambda _: False, {})
 
@@ -190,7 +187,7 @@ class Publisher:
         parent = head.sha
         if parent is None:
             with translated(repo):
-                api.create_repo(repo, exist_ok=True)
+                api.create_repo(repo, exist_ok=True, private=state.private)
                 parent = api.model_info(repo).sha
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(path, source) for path, source in files.items()),
@@ -201,19 +198,33 @@ class Publisher:
             api.create_commit(repo, operations, commit_message=title, parent_commit=parent)
 
     @_patiently
-    def tag(self, publication: Publication) -> None:
-        """Put the version's tag on the commit that completed it. A tag that is there is never moved."""
-        api = self._api()
-        with translated(publication.repo):
-            refs = api.list_repo_refs(publication.repo)
-            if any(t.name == publication.version for t in refs.tags):
-                return
-            head = next(b.target_commit for b in refs.branches if b.name == "main")
-        at_head = self.head(publication.repo)
-        if at_head.sha != head or at_head.publication is None or at_head.publication.version != publication.version:
-            raise HeadMoved(f"{publication.repo} moved on before it was tagged.", "The next round repairs it.")
-        with translated(publication.repo):
-            api.create_tag(publication.repo, tag=publication.version, revision=head, exist_ok=True)
+    def tag(self, repo: str, version: str) -> None:
+        """Put a version's tag on the commit that completed it, wherever the head is by now. Never moves a tag."""
+        if version in self.tags(repo):
+            return
+        api, completed = self._api(), None
+        with translated(repo):
+            commits = [commit.commit_id for commit in api.list_repo_commits(repo)]
+        for sha in commits:  # newest first
+            state = self._state_at(repo, sha)
+            if state is not None and state.complete and state.version == version:
+                completed = sha
+            elif completed is not None:
+                break
+        if completed is None:
+            raise HeadMoved(f"{repo} has no commit that completes {version}.", "Look at its history.")
+        with translated(repo):
+            api.create_tag(repo, tag=version, revision=completed, exist_ok=True)
+
+    def untagged(self, state: Publication) -> tuple[str, ...]:
+        """The complete versions of a repo that have no tag, because what made them ended just before."""
+        there = self.tags(state.repo)
+        return tuple(version for version in state.versions if version not in there)
+
+    def _state_at(self, repo: str, sha: str) -> Publication | None:
+        if RECEIPT_PATH not in {f.path for f in self._hub.tree(repo, sha)}:
+            return None
+        return receipt.read_receipt(self._hub.read_bytes(repo, sha, RECEIPT_PATH, 2**26))
 
     @_patiently
     def tags(self, repo: str) -> tuple[str, ...]:
@@ -267,5 +278,11 @@ def _uploading(repo: str) -> Iterator[None]:
                 raise HeadMoved(f"Somebody else committed to {repo} first.", "Try again.") from error
             raise
         except (RuntimeError, OSError) as error:
+            if is_disk_full(error):
+                raise NotEnoughRoom("The disk is full.", "Free some space, then try again.") from error
             # hf_xet, which moves the bytes, raises RuntimeError for everything from a refused connection on.
-            raise HubUnreachable(f"The upload to {repo} broke off: {error}", "Try again later.") from error
+            # What hf_xet says may hold a signed address, and what is raised here is stored and shown.
+            said = re.sub(r"https?://\S+", "(address)", str(error))[:300]
+            if re.search(r"\b40[13]\b", said):
+                raise AccessDenied(f"The Hub refused the upload to {repo}: {said}", "Check the token.") from error
+            raise HubUnreachable(f"The upload to {repo} broke off: {said}", "Try again later.") from error

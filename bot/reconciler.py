@@ -5,8 +5,10 @@ The Hub is the truth. What is remembered in between (`seen:` notes) only saves c
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+from importlib.metadata import version
 
 from bot import catalog, recipes, toolchain
 from bot.builds import Build
@@ -26,6 +28,9 @@ from bot.settings import Settings
 
 # How long to wait for somebody to free a disk or to renew a token, before trying again.
 AGAIN_SECONDS = 3600.0
+
+
+log = logging.getLogger(__name__)
 
 
 class Reconciler:
@@ -53,13 +58,25 @@ class Reconciler:
     def reconcile(self, only: RepoRef | None = None) -> tuple[Build, ...]:
         """Queue what is missing. When nothing changed: one listing per organisation, and one of our own repos."""
         standing = self.standing()
-        queued = []
+        queued: list[Build] = []
+        late: Exception | None = None
         for candidate in catalog.releases(self._hub, self._settings.watch):
             if only is not None and candidate.repo != only.repo:
                 continue
             for backend in recipes.backends().values():
-                build = self._one(candidate, backend, standing.get((candidate.repo, backend.id)))
+                try:
+                    build = self._one(candidate, backend, standing.get((candidate.repo, backend.id)))
+                except Exception as error:
+                    # One bad repo must not keep the others waiting.
+                    log.warning("Looking at %s failed.", candidate.repo, exc_info=not isinstance(error, PhimillError))
+                    self._journal.set_note(f"why:{candidate.repo}:{backend.id}", str(error))
+                    late = late or error
+                    continue
                 queued.extend([build] if build else [])
+        if late is not None:
+            log.warning("A part of this look is left to the next one: %s", late)
+            if isinstance(late, PhimillError) and late.retryable and not queued:
+                raise late
         return tuple(queued)
 
     def standing(self) -> dict[tuple[str, str], Summary]:
@@ -82,7 +99,8 @@ class Reconciler:
             return None
         note = f"seen:{candidate.repo}:{backend.id}:{self._namespace}"
         standing = published.model_dump(mode="json") if published else None
-        state = digest(candidate.sha, lock, [r.digest for r in wanted], standing)
+        ours = (version("phimill"), toolchain.code_path(settings=self._settings).name)
+        state = digest(candidate.sha, lock, [r.digest for r in wanted], standing, ours)
         seen, _, until = (self._journal.note(note) or "").partition(" ")
         if seen == state and time.time() < float(until):
             return None
@@ -119,7 +137,7 @@ class Reconciler:
         Raises:
             PhimillError: it failed for a reason that somebody may have seen to in a while.
         """
-        latest = self._engine.latest(request)
+        latest = self._engine.latest(request)  # or one that would have made this and more
         if latest is None or latest.phase is Phase.DONE:
             return True
         error = latest.failure.error() if latest.failure else None
@@ -135,7 +153,8 @@ class Reconciler:
         if f"{repo}@{published.version}" in self._tagged:
             return
         state = self._publisher.head(repo).publication
-        if state is not None and state.complete and state.version not in self._publisher.tags(repo):
-            self._publisher.tag(state)
-            self._publisher.collect(state)
+        if state is not None:
+            for left in self._publisher.untagged(state):
+                self._publisher.tag(repo, left)
+                self._publisher.collect(state)
         self._tagged.add(f"{repo}@{published.version}")

@@ -52,7 +52,7 @@ def make_seal(folder: Path, facts: Mapping[str, Any], known: Mapping[str, str]) 
 
 def write_seal(path: Path, seal: Seal) -> None:
     """Write `seal` so that it is there completely or not at all, also after a power cut."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".gone-", delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".seal-", delete=False) as file:
         file.write(seal.model_dump_json())
         file.flush()
         os.fsync(file.fileno())

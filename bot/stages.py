@@ -56,6 +56,9 @@ class Stages:
         self._steps = steps
         self._workspace = Workspace(settings)
         self._threads = settings.threads or cores()
+        self._code = toolchain.code_path(settings=settings)
+        # Folders are named by all that their content depends on: our own converters and texts too.
+        self._made_with = f"{request.toolchain} {self._code.name}"
 
     def tools(self, telling: Telling) -> dict[str, str]:
         """Make the environments this build needs; the versions of the packages its backend names."""
@@ -68,7 +71,7 @@ class Stages:
 
     def fresh(self, tools: dict[str, str], declined: Sequence[Declined]) -> Publication:
         """The state that this build would publish into an empty repo, without a variant yet."""
-        release, code = self._release, toolchain.code_path(settings=self._settings)
+        release, code = self._release, self._code
         return Publication(
             repo=self._backend.target(self._request.namespace, release.name),
             backend=self._backend.id,
@@ -82,6 +85,7 @@ class Stages:
             license=release.license,
             license_link=release.license_link,
             language=release.language,
+            private=release.private,
             digests=catalog.classify_files(release),
             version=self._request.version,
             complete=False,
@@ -95,7 +99,7 @@ class Stages:
 
     def folder(self, recipe: Recipe) -> Path:
         """Where a variant's files lie until it is published."""
-        return self._workspace.variant_dir(self._request, recipe.id)
+        return self._workspace.variant_dir(self._request, f"{recipe.id} {self._code.name}")
 
     def convert(self, recipe: Recipe, telling: Telling) -> Artifact:
         """One variant's files, made if they are not there."""
@@ -104,9 +108,9 @@ class Stages:
             if (seal := workspace.sealed(folder)) is not None:
                 return Artifact.model_validate(seal.facts["artifact"])
             source = self._source(telling)
-            shared = workspace.shared_dir(self._release, self._backend.id, self._request.toolchain)
-            workspace.require(int(self._release.parameters * recipe.bits_per_weight / 8))
+            shared = workspace.shared_dir(self._release, self._backend.id, self._made_with)
             with workspace.using(source), workspace.making(shared, self._steps.cancelled):
+                workspace.require(int(self._release.parameters * recipe.bits_per_weight / 8))
                 shared.mkdir(exist_ok=True)
                 reply = self._call(
                     self._backend.id,
@@ -121,7 +125,7 @@ class Stages:
             return artifact
 
     def _convert_request(self, recipe: Recipe, source: Path, out: Path, shared: Path) -> dict[str, Any]:
-        release, code = self._release, toolchain.code_path(settings=self._settings)
+        release, code = self._release, self._code
         repo = self._backend.target(self._request.namespace, release.name)
         return {
             "verb": "convert",
@@ -158,7 +162,7 @@ class Stages:
 
     def _baseline_dir(self) -> Path:
         recipe = recipes.by_id([self._backend.baseline])[0]
-        return self._workspace.reference_dir(self._release, f"{self._request.toolchain} {recipe.digest}")
+        return self._workspace.reference_dir(self._release, f"{self._made_with} {recipe.digest}")
 
     def _prove_baseline(self, telling: Telling) -> Fidelity:
         """Measure the unquantized export once, and keep its own log-probabilities for all the others."""
@@ -194,7 +198,7 @@ class Stages:
     def _reference(self, telling: Telling) -> Path:
         """The source's own log-probabilities, computed once per release and shared by all backends."""
         workspace = self._workspace
-        folder = workspace.reference_dir(self._release, toolchain.lock_digest(REFERENCE))
+        folder = workspace.reference_dir(self._release, f"{toolchain.lock_digest(REFERENCE)} {self._code.name}")
         with workspace.making(folder, self._steps.cancelled):
             if workspace.sealed(folder) is None:
                 source, out = self._source(telling), workspace.clear(folder)
@@ -202,10 +206,11 @@ class Stages:
                     "verb": "evaluate",
                     "source": str(source),
                     "out": str(out / LOGPROBS),
-                    "text": str(toolchain.code_path(settings=self._settings) / EVALUATION),
+                    "text": str(self._code / EVALUATION),
                     "windows": WINDOWS,
                     "window_tokens": WINDOW_TOKENS,
                     "threads": self._threads,
+                    "memory": memory_budget(self._settings),
                 }
                 with workspace.using(source):
                     self._call(REFERENCE, request, telling, read=[source], write=[out])
@@ -275,5 +280,5 @@ class Stages:
         with suppress(OSError):
             for recipe in recipes.by_id([*self._request.recipes, self._backend.baseline]):
                 self.drop(recipe)
-            shared = self._workspace.shared_dir(self._release, self._backend.id, self._request.toolchain)
+            shared = self._workspace.shared_dir(self._release, self._backend.id, self._made_with)
             self._workspace.drop(shared)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bot.builds import Failure
-from bot.errors import BuildCancelled, PhimillError
+from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError, is_disk_full
 from bot.journal import Journal
 from bot.models import BuildRequest, Frozen, VariantResult
 
@@ -73,10 +73,16 @@ class Steps:
             kept = {"failure": Failure.of(error).model_dump()}
         except Exception as error:
             self.journal.write(self.build, "error", name, traceback.format_exc())
-            message = f"The step {name!r} failed in an unforeseen way: {type(error).__name__}."
-            kept = {"failure": Failure(code="error", message=message, hint="Its log has the details.").model_dump()}
+            kept = {"failure": Failure.of(_explained(name, error)).model_dump()}
         self.journal.end_step(self.build, name)
         return kept
+
+
+def _explained(step: str, error: Exception) -> PhimillError:
+    if is_disk_full(error):
+        return NotEnoughRoom("The disk is full.", "Free some space; the next run goes on where this one stopped.")
+    message = f"The step {step!r} failed in an unforeseen way: {type(error).__name__}."
+    return PhimillError(message, "Its log has the details.")
 
 
 class Interrupted(BaseException):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.builds import Progress
 from bot.journal import Journal
@@ -25,7 +28,9 @@ class Telling:
         self.progress("", 0, 0, "")
 
     def log(self, level: str, text: str) -> None:
-        self._journal.write(self._build, level, self._stage, text)
+        # A database that is away for a moment costs a line of the log, not hours of a converter's work.
+        with suppress(SQLAlchemyError):
+            self._journal.write(self._build, level, self._stage, text)
 
     def progress(self, part: str, done: float, total: float, unit: str) -> None:
         """Say how far a part of the stage is. The estimate assumes that the rest goes as fast as what is done."""
@@ -38,7 +43,6 @@ class Telling:
         elapsed = now - self._part_began
         eta = elapsed * (total - done) / done if done and total and elapsed > 1 else None
         stage = f"{self._stage}: {part}" if part else self._stage
-        self._journal.set_progress(
-            self._build,
-            Progress(stage=stage, recipe=self._recipe, done=done, total=total, unit=unit, eta=eta),
-        )
+        said = Progress(stage=stage, recipe=self._recipe, done=done, total=total, unit=unit, eta=eta)
+        with suppress(SQLAlchemyError):
+            self._journal.set_progress(self._build, said)

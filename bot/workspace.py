@@ -31,8 +31,6 @@ from bot.seals import Seal, make_seal, matches, read_seal, write_seal
 from bot.settings import GIB, Settings
 
 KINDS = ("source", "reference", "shared", "variant")
-# What another build may want again; a variant is wanted by nobody once it is published.
-KEPT_KINDS = ("source", "reference", "shared")
 RETENTION = 14 * 24 * 3600.0  # seconds that a finished folder is kept after its last use
 POLL = 0.2
 
@@ -187,7 +185,7 @@ class Workspace:
         Raises:
             NotEnoughRoom: even then the disk would fall below its floor.
         """
-        for folder in sorted((f for k in KEPT_KINDS for f in self._folders(k)), key=_last_used):
+        for folder in sorted((f for k in KINDS for f in self._folders(k)), key=_last_used):
             if self.free() >= need:
                 return
             self.drop(folder)

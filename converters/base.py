@@ -44,6 +44,7 @@ class ConverterError(Exception):
     """Something a converter can explain. `code` is one of the mill's error codes.
 
     `converter_failed`: the tool said no. `source_corrupt`: the source's bytes are not what they claim.
+    `not_enough_room`: the disk is full.
     """
 
     def __init__(self, message: str, hint: str = "", code: str = "converter_failed") -> None:
@@ -109,6 +110,7 @@ class ReferenceRequest:
     windows: int = 8
     window_tokens: int = 256
     threads: int = 1
+    memory: int = 0
 
 
 @dataclass(frozen=True)

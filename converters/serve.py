@@ -90,7 +90,7 @@ def explain(error: Exception) -> ConverterError:
     if isinstance(error, MemoryError):
         return ConverterError("The converter ran out of memory.", "Raise its memory limit or use a larger machine.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ConverterError("The disk is full.", "Free some space and run the build again.")
+        return ConverterError("The disk is full.", "Free some space and run the build again.", code="not_enough_room")
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return ConverterError("A file would be larger than the limit.", "Raise the converter's file size limit.")
     text = " ".join(str(error).split())[:300]

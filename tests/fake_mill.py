@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -145,7 +145,8 @@ class FakeMill:
         self.known += begun
         return tuple(begun)
 
-    def follow(self, build_id: str) -> Iterator[Progress | LogLine | Build]:
+    def follow(self, build_id: str, tend: Callable[[], None] = lambda: None) -> Iterator[Progress | LogLine | Build]:
+        tend()
         yield LogLine(number=1, at=NOON, level="info", stage="fetch", text="Fetching the source.")
         yield Progress(stage="convert", recipe="gguf/int4", done=1, total=2, unit="variants", eta=3)
         if self.interruption is not None:
@@ -186,9 +187,6 @@ class FakeMill:
     def resume(self) -> None:
         self.paused = False
 
-    def others_working(self) -> bool:
-        return False
-
     def reconcile(self, only: RepoRef | None = None) -> tuple[Build, ...]:
         self._called("reconcile", only)
         return tuple(self.known)
@@ -201,6 +199,17 @@ class FakeMill:
         self.calls.append(("working",))
         yield
         self.calls.append(("stopped working",))
+
+    def others_working(self) -> bool:
+        return False
+
+    @contextmanager
+    def helping(self) -> Iterator[Callable[[], None]]:
+        if self.others_working():
+            yield lambda: self._called("tend")
+            return
+        with self.working():
+            yield lambda: self._called("tend")
 
     @contextmanager
     def watching(self) -> Iterator[None]:

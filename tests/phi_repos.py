@@ -19,7 +19,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from bot.errors import RepoUnavailable
-from bot.hub import Hub
+from bot.hub import Hub, Standing
 from bot.models import RepoRef, SourceFile
 
 VOCAB, HIDDEN, LAYERS, HEADS, KV_HEADS, FEED = 320, 64, 2, 4, 2, 128
@@ -64,8 +64,8 @@ class FolderHub(Hub):
         super().__init__("http://127.0.0.1:1")
         self.folder, self.repo = folder, repo
 
-    def resolve(self, ref: RepoRef) -> str:
-        return self.sha
+    def look(self, ref: RepoRef) -> Standing:
+        return Standing(sha=self.sha)
 
     def tree(self, repo: str, sha: str) -> tuple[SourceFile, ...]:
         return tuple(listed(self.folder, path) for path in sorted(self.folder.rglob("*")) if path.is_file())

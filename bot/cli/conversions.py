@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -82,9 +81,8 @@ def _build(mill: Mill, plan: Plan, output: Output) -> tuple[Build, ...]:
     from bot.cli.progress import follow
 
     # The watcher of this home may be at work already; then it takes the builds, and this process looks on.
-    taking = nullcontext() if mill.others_working() else mill.working()
-    with resumable(output), taking:
-        return follow(mill, mill.submit(plan, person=True), output)
+    with resumable(output), mill.helping() as tend:
+        return follow(mill, mill.submit(plan, person=True), output, tend)
 
 
 def _show_plan(mill: Mill, plan: Plan, output: Output) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -72,15 +72,17 @@ def _display(console: Console) -> Iterator[_Lines]:
         yield _Bar(bars)
 
 
-def follow(mill: Mill, builds: Sequence[Build], output: Output) -> tuple[Build, ...]:
-    """Show these builds until each is over, and return how they ended."""
+def follow(
+    mill: Mill, builds: Sequence[Build], output: Output, tend: Callable[[], None] = lambda: None
+) -> tuple[Build, ...]:
+    """Show these builds until each is over, and return how they ended. `tend` is called meanwhile."""
     if mill.paused:
         output.say("The mill is paused, so nothing starts. `phimill resume` lets builds go on.", "yellow")
     ended = []
     for build in builds:
         output.say(f"Build {words.short(build.id)}: {words.source(build.request)} with {build.request.backend}.")
         with _display(output.messages) as display:
-            ended += [event for event in mill.follow(build.id) if _shown(event, display)]
+            ended += [event for event in mill.follow(build.id, tend) if _shown(event, display)]
     return tuple(event for event in ended if isinstance(event, Build))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -70,6 +70,10 @@ def release(found: Release) -> Text:
         f"@{found.sha[:7]}",
         (plain(facts + words.size(found.weight_bytes)), QUIET),
     )
+
+
+def _ready(versions: Mapping[str, str]) -> str:
+    return "ready: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
 
 
 def verdicts(given: Sequence[Verdict], published: dict[str, str]) -> RenderableType:
@@ -229,7 +233,7 @@ def doctor(report: Report) -> RenderableType:
         ("toolchains", f"{machine.toolchains} ({words.size(machine.toolchains_free)} free)"),
         ("sandbox", report.sandbox),
     ]
-    rows += [(b.backend, "ready" if b.ready else "made at the first build") for b in report.backends]
+    rows += [(b.backend, _ready(b.versions) if b.ready else "made at the first build") for b in report.backends]
     account = f", as {hub.name} ({hub.role or 'no role'})" if hub.name else ""
     rows.append(("Hub", f"{hub.endpoint}, {'reachable' if hub.reachable else 'not reachable'}{account}"))
     for name, value in rows:

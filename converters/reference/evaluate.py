@@ -31,7 +31,7 @@ def evaluate(request: ReferenceRequest, events: Events) -> None:
     found = weights.survey(request.source, lambda done, total: events.progress("check weights", done, total, "bytes"))
     config = AutoConfig.from_pretrained(request.source, trust_remote_code=False)
     tokenizer = SourceTokenizer(request.source, config)
-    model = load(request.source, found.parameters)
+    model = load(request.source, found.parameters, request.memory)
     limit = short_context(config)
     text = " ".join(request.text.read_text(encoding="utf-8").split("\n"))
     text_ids = tokenizer.encode(text)
@@ -52,9 +52,9 @@ def evaluate(request: ReferenceRequest, events: Events) -> None:
     _report(request.out, tokenizer, events)
 
 
-def load(source: Path, parameters: int) -> Any:
+def load(source: Path, parameters: int, budget: int = 0) -> Any:
     """Load the source; at float32 if that fits, else in its own type with layers widened while they run."""
-    whole = fits_in_memory(parameters * 4)
+    whole = fits_in_memory(parameters * 4, budget)
     model = AutoModelForCausalLM.from_pretrained(
         source, dtype=torch.float32 if whole else "auto", attn_implementation="eager", trust_remote_code=False
     ).eval()

@@ -17,9 +17,9 @@ _HEADROOM = 0.7
 _UNKNOWN = 1 << 62
 
 
-def fits_in_memory(needed: int) -> bool:
-    """Whether so many bytes leave room for the rest in what this process may still take."""
-    return needed < _HEADROOM * min(_available(), _cgroup_left(), _own_limit())
+def fits_in_memory(needed: int, budget: int = 0) -> bool:
+    """Whether so many bytes leave room for the rest in what this process may still take. 0: no budget is known."""
+    return needed < _HEADROOM * min(_available(), _cgroup_left(), _own_limit(), budget or _UNKNOWN)
 
 
 def stream_layers(model: Any) -> None:

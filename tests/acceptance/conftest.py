@@ -54,6 +54,8 @@ def published(
     proxy = f"http://127.0.0.1:{elsewhere.getsockname()[1]}"
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"), proxy)
     proxies |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    # As on a new machine: a library that looks for fonts with a program of the system's does it now.
+    proxies["MPLCONFIGDIR"] = str(root / "no-font-cache-yet")
     with World(root / "world", process=True) as world, elsewhere, GoBetween(world.hub.url) as between:
         sha, token = world.release(tiny_phi), world.hub.token(BOT)
         command = [sys.executable, HERE / "audited_phimill.py", notes, "watch", "--once", "--format", "json"]

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from bot.builds import Failure
 from bot.engine import Engine
 from bot.errors import BuildCancelled, HubUnreachable, PhimillError, UsageError
-from bot.journal import Journal
+from bot.journal import Journal, connect
+from bot.liveness import PostgresLeases
 from bot.models import BuildRequest, Phase, VariantResult
 from bot.settings import Settings
 from bot.steps import MAX_TRIES, Outcome, Steps
@@ -92,8 +94,34 @@ def test_the_same_request_at_the_same_time_is_one_build(engine: Engine) -> None:
 def test_a_request_for_less_than_what_is_being_made_is_the_same_build(engine: Engine) -> None:
     more = request().model_copy(update={"recipes": ("gguf/int4", "gguf/int8")})
     running = engine.submit(more, person=False)
-    assert engine.submit(request().model_copy(update={"version": "v1.1"}), person=True).id == running.id
+    assert engine.submit(request().model_copy(update={"version": "v1.1"}), person=False).id == running.id
     assert engine.submit(request(2), person=True).id != running.id
+
+
+def test_what_a_person_asks_for_does_not_wait_behind_the_watcher_that_asked_first(engine: Engine) -> None:
+    engine.submit(request(1), person=False)
+    engine.submit(request(2), person=False)
+    hurried = engine.submit(request(2), person=True)
+    assert (hurried.person, hurried.position) == (True, 1)
+    assert engine.unfinished() == 2
+
+
+def test_a_lease_survives_a_connection_that_the_server_dropped(postgres_url: str) -> None:
+    mine, theirs = PostgresLeases(postgres_url), PostgresLeases(postgres_url)
+    assert mine.take("worker")
+    admin = connect(postgres_url)
+    with admin.begin() as session:
+        session.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+        )
+    assert not mine.held()
+    assert not theirs.take("worker")
+    for opened in (mine, theirs):
+        opened.close()
+    admin.dispose()
 
 
 def test_people_go_before_the_watcher_and_then_the_oldest(engine: Engine) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bot import ledger
-from bot.errors import Superseded
+from bot.errors import NotOurs, Superseded
 from bot.models import ArtifactFile, Fidelity
 from bot.publication import Declined, Publication, PublishedVariant, SourceDigests
 
@@ -36,6 +36,13 @@ def published(*names: str, complete: bool = True, **kwargs: str) -> Publication:
     for name in names:
         state = ledger.add(state, variant(name))
     return ledger.close(state) if complete else state
+
+
+def declined(name: str, digests: SourceDigests = OLD) -> Declined:
+    return Declined(
+        recipe=f"gguf/{name}", recipe_digest="d" * 64, toolchain="e" * 64, made_from=digests.made_from,
+        by="gate", reason="KL",
+    )  # fmt: skip
 
 
 def test_variants_are_kept_in_one_order_however_they_arrive() -> None:
@@ -76,6 +83,39 @@ def test_a_build_of_an_older_commit_does_not_touch_a_newer_version() -> None:
     newer = published("a", sha=NEWER, version="v2.0")
     with pytest.raises(Superseded, match=r"already holds v2\.0"):
         ledger.begin(newer, fresh())
+
+
+def test_a_build_planned_before_the_weights_changed_does_not_go_into_the_version_that_has_the_new_ones() -> None:
+    """Both were planned as v1.0 while nothing stood; the one of the newer commit was faster."""
+    newer = ledger.close(ledger.add(fresh(NEWER, NEW), variant("a", NEW)))
+    with pytest.raises(Superseded):
+        ledger.begin(newer, fresh())
+
+
+def test_another_source_of_the_same_name_is_never_mixed_in() -> None:
+    stranger = fresh().model_copy(update={"source": "someone/m"})
+    for change in (ledger.begin, ledger.refresh):
+        with pytest.raises(NotOurs, match="holds conversions of microsoft/m"):
+            change(published("a"), stranger)
+
+
+def test_a_new_version_of_which_everything_is_declined_leaves_what_stands() -> None:
+    head, no = published("a", "b"), declined("a", NEW)
+    state = ledger.settle(head, fresh(NEWER, NEW, "v2.0"), [no])
+    assert (state.version, state.complete, state.variants) == ("v1.0", True, head.variants)
+    assert state.source_sha == SHA
+    assert state.declined == (no,)
+
+
+def test_the_end_of_a_build_completes_its_version_without_what_could_not_be_made() -> None:
+    head = published("a", complete=False)
+    state = ledger.settle(head, fresh(), [declined("b")])
+    assert (state.complete, [v.recipe for v in state.variants]) == (True, ["gguf/a"])
+
+
+def test_the_end_of_a_build_that_another_one_completed_changes_nothing() -> None:
+    head = published("a", "b")
+    assert ledger.settle(head, fresh(), []) == head
 
 
 def test_a_readme_change_keeps_version_and_variants() -> None:

@@ -182,6 +182,12 @@ def test_the_same_request_has_the_same_key_and_any_difference_another() -> None:
     assert one.key == same.key != other.key
 
 
+def test_new_weights_of_which_everything_was_declined_are_not_taken_for_a_new_readme() -> None:
+    new = digests(weights="f")
+    refused = summary(A).model_copy(update={"declined": summary(A, made=new).recipes})
+    assert plan_backend(release(NEWER), new, wanted(A), refused) is None
+
+
 def test_versions_count_in_numbers() -> None:
     assert next_version("v1.9", major=False) == "v1.10"
     assert next_version("v9.3", major=True) == "v10.0"

@@ -60,7 +60,7 @@ def test_a_failure_is_one_error_event_and_exit_code_1(tmp_path: Path) -> None:
     assert code == 1
     assert events[-1] == {
         "event": "error",
-        "code": "converter_failed",
+        "code": "not_enough_room",
         "message": "The disk is full.",
         "hint": "Free some space and run the build again.",
     }
