@@ -122,6 +122,8 @@ class Builder:
             else:
                 todo.append(recipe)
         fault = self._check_runtime(job, baseline) if todo else None
+        if todo and baseline not in todo:
+            job.stages.drop(baseline)  # its log-probabilities stay, and they are all that the others need
         for recipe in todo:
             if fault is not None:
                 results.append(VariantResult(recipe=recipe.id, status="gate_failed", reason=fault))

@@ -10,6 +10,7 @@ from bot.models import Needs, Recipe, Release
 from bot.recipes import Costs, reference_costs
 from bot.settings import GIB, Settings
 
+POSITIONS = 2400  # windows and prompts together
 CORES = 2  # minutes are promised for a small machine; more cores only help
 
 
@@ -19,7 +20,9 @@ def estimate(release: Release, recipe: Recipe, costs: Costs) -> Needs:
     Several recipes of one build share the source, the unquantized base, the importance matrix and the reference.
     """
     reference = reference_costs()
-    base = release.parameters * 2
+    base = release.parameters * (4 if release.dtype == "float32" else 2)
+    baseline = release.parameters * 2
+    log_probabilities = 2 * POSITIONS * release.traits.vocab * 2  # of the source and of the baseline, 16 bits each
     output = int(release.parameters * recipe.bits_per_weight / 8)
     quantizes = "type" in recipe.options
     calibrated = bool(recipe.options.get("imatrix"))
@@ -38,7 +41,7 @@ def estimate(release: Release, recipe: Recipe, costs: Costs) -> Needs:
     ]
     return Needs(
         memory=max(memory),
-        disk=release.weight_bytes + output + (base if quantizes else 0),
+        disk=release.weight_bytes + output + (base if quantizes else 0) + baseline + log_probabilities,
         minutes=round(seconds * base / 1e9 / 60, 1),
         output=output,
     )

@@ -239,7 +239,7 @@ class Stages:
             disk_floor=self._settings.disk_floor,
         )
         reply = converter.call(
-            backend, request, read=read, write=write, work=work, limits=limits,
+            backend, request, read=[self._code, *read], write=write, work=work, limits=limits,
             on_progress=telling.progress, on_log=telling.log, cancelled=self._steps.cancelled,
             settings=self._settings,
         )  # fmt: skip

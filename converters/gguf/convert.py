@@ -96,7 +96,7 @@ def _refuse_overflow(survey: weights.Survey) -> None:
     if not survey.fits_float16:
         raise ConverterError(
             f"{survey.largest_tensor} has values up to {survey.largest:g}, more than float16 can hold.",
-            "Take the BF16 or FP32 recipe for this model.",
+            "Every variant is measured against FP16, so this model cannot be converted here yet.",
         )
 
 
