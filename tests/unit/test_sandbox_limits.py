@@ -291,7 +291,7 @@ def test_killing_the_bot_kills_the_command_and_its_descendants(tmp_path: Path, f
 def test_interrupting_the_bot_ends_the_command(tmp_path: Path) -> None:
     with bot_with_children("canary-interrupt", tmp_path, True) as bot:
         os.kill(bot.pid, signal.SIGINT)
-        bot.wait(timeout=5)
+        bot.wait(timeout=60)
         assert gone("canary-interrupt", within=0)
 
 
