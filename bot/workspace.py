@@ -169,6 +169,9 @@ class Workspace:
         interrupted goes on with them. Returns what was deleted.
         """
         dropped = []
+        for left in (self.root / "tmp").glob(".run-*"):  # of children whose bot was killed
+            if time.time() - left.stat().st_mtime > retention:
+                _remove(left)
         for kind in KINDS:
             for left in (self.root / kind).glob(".gone-*"):
                 _remove(left)

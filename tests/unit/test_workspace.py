@@ -225,6 +225,15 @@ def test_a_sweep_takes_half_made_folders_and_what_nobody_has_used_for_long(space
     assert used.exists()
 
 
+def test_a_sweep_takes_what_killed_children_left_long_ago(space: Workspace) -> None:
+    old, new = space.root / "tmp" / ".run-old", space.root / "tmp" / ".run-new"
+    for left in (old, new):
+        left.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    space.sweep()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_room_is_made_by_dropping_what_was_not_used_for_longest(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
