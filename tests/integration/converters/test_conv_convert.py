@@ -211,7 +211,7 @@ def test_a_value_too_large_for_float16_never_becomes_infinite(
     refused = mill.convert(tmp_path, "F16", {"outtype": "f16"}, source=source)
     assert refused.code == 1
     assert name in refused.last["message"]
-    assert "BF16" in refused.last["hint"]
+    assert "FP16" in refused.last["hint"]
     assert mill.convert(tmp_path, "Q8_0", Q8_0, source=source).code == 0
 
 
