@@ -49,7 +49,7 @@ def _log(folder: Path) -> list[str]:
         stdout=subprocess.PIPE,
         check=True,
     )
-    builds = json.loads(status.stdout)
+    builds = json.loads(status.stdout)["builds"]
     try:
         return [line.text for build in builds for line in journal.log(build["id"])]
     finally:
