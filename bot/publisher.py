@@ -18,7 +18,16 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from bot import ledger, plot, receipt
 from bot.card import render
-from bot.errors import AccessDenied, HeadMoved, HubUnreachable, NotEnoughRoom, NotOurs, RepoUnavailable, is_disk_full
+from bot.errors import (
+    AccessDenied,
+    HeadMoved,
+    HubError,
+    HubUnreachable,
+    NotEnoughRoom,
+    NotOurs,
+    RepoUnavailable,
+    is_disk_full,
+)
 from bot.hub import Hub
 from bot.hub_errors import retry_after, translated
 from bot.models import ArtifactFile, Frozen, RepoRef
@@ -96,18 +105,13 @@ class Publisher:
             sha = self._hub.resolve(RepoRef(repo=repo))
         except RepoUnavailable:
             return Head(sha=None, publication=None)
-        names = {f.path for f in self._hub.tree(repo, sha)}
-        if RECEIPT_PATH in names:
-            return Head(
-                sha=sha,
-                publication=receipt.read_receipt(self._hub.read_bytes(repo, sha, RECEIPT_PATH, 2**26)),
-            )
-        if names - _BIRTH_FILES:
+        publication = self._state_at(repo, sha)
+        if publication is None and {f.path for f in self._hub.tree(repo, sha)} - _BIRTH_FILES:
             raise NotOurs(
                 f"{repo} already exists and was not made by phimill.",
                 "Publish to another namespace, or rename it.",
             )
-        return Head(sha=sha, publication=None)
+        return Head(sha=sha, publication=publication)
 
     def publish(
         self, backend: Backend, fresh: Publication, variant: PublishedVariant, folder: Path, *, last: bool
@@ -199,22 +203,19 @@ class Publisher:
 
     @_patiently
     def tag(self, repo: str, version: str) -> None:
-        """Put a version's tag on the commit that completed it, wherever the head is by now. Never moves a tag."""
+        """Put a version's tag on its last commit, wherever the head is by now. Never moves a tag."""
         if version in self.tags(repo):
             return
-        api, completed = self._api(), None
+        api = self._api()
         with translated(repo):
             commits = [commit.commit_id for commit in api.list_repo_commits(repo)]
         for sha in commits:  # newest first
             state = self._state_at(repo, sha)
             if state is not None and state.complete and state.version == version:
-                completed = sha
-            elif completed is not None:
-                break
-        if completed is None:
-            raise HeadMoved(f"{repo} has no commit that completes {version}.", "Look at its history.")
-        with translated(repo):
-            api.create_tag(repo, tag=version, revision=completed, exist_ok=True)
+                with translated(repo):
+                    api.create_tag(repo, tag=version, revision=sha, exist_ok=True)
+                return
+        raise HubError(f"{repo} has no commit that completes {version}.", "Look at its history.")
 
     def untagged(self, state: Publication) -> tuple[str, ...]:
         """The complete versions of a repo that have no tag, because what made them ended just before."""
