@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 from bot import catalog, ledger, preflight, recipes
+from bot.admission import Admission
 from bot.builds import Failure
 from bot.errors import ConverterFailed, GateFailed, PhimillError
 from bot.fidelity import judge
 from bot.hub import Hub
-from bot.models import ArtifactFile, BuildRequest, Fidelity, Frozen, Recipe, Release, RepoRef, Status, VariantResult
+from bot.models import ArtifactFile, BuildRequest, Fidelity, Frozen, Recipe, Release, RepoRef, Target, VariantResult
 from bot.planning import variant_result
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.publisher import Publisher
@@ -30,17 +31,20 @@ __all__ = ["Builder"]
 
 @dataclass(frozen=True)
 class Job:
-    """What the steps of one build have in common."""
+    """What the steps of one build have in common. `fresh`: by repo, what the build would put into an empty one."""
 
     request: BuildRequest
     steps: Steps
     release: Release
     backend: Backend
-    fresh: Publication
+    fresh: dict[str, Publication]
     stages: Stages
 
     def telling(self, stage: str, recipe: str | None = None) -> Telling:
         return Telling(self.steps.journal, self.steps.build, stage, recipe)
+
+    def fresh_for(self, recipe: Recipe) -> Publication:
+        return self.fresh[recipe.target(self.request.namespace, self.release.name)]
 
 
 class Proof(Frozen):
@@ -55,88 +59,115 @@ class Builder:
 
     def __init__(self, settings: Settings, hub: Hub, publisher: Publisher) -> None:
         self._settings = settings
+        self._admission = Admission(settings)
         self._hub = hub
         self._publisher = publisher
 
     def __call__(self, request: BuildRequest, steps: Steps) -> Outcome:
+        with self._admission.building():
+            return self._built(request, steps)
+
+    def _built(self, request: BuildRequest, steps: Steps) -> Outcome:
         results: list[VariantResult] = []
+        finished: dict[str, Publication | None] = {}
         try:
             job = self._open(request, steps)
             if request.recipes:
                 self._publisher_ready(job)
-                self._variants(job, results)
-            publication = self._finish(job, results)
+                self._variants(job, results, finished)
+            for target in request.targets:
+                if target.repo not in finished:
+                    finished[target.repo] = self._finish(job, target, results)
+            job.stages.clear()
             failure = _first_failure(results)
         except PhimillError as error:
-            publication, failure = None, Failure.of(error)
-        return Outcome(results=tuple(_tagged(r, publication) for r in results), failure=failure)
+            failure = Failure.of(error)
+        return Outcome(results=tuple(_tagged(r, finished) for r in results), failure=failure)
 
     def _open(self, request: BuildRequest, steps: Steps) -> Job:
         backend = recipes.backends()[request.backend]
         stored = steps.run("release", lambda: self._look_at(request, steps))
         release = Release.model_validate(stored["release"])
-        declined = tuple(Declined.model_validate(item) for item in stored["declined"])
-        stages = Stages(self._settings, self._hub, request, release, backend, steps)
+        stages = Stages(self._settings, self._hub, request, release, backend, steps, self._admission)
         tools = steps.run("toolchains", lambda: stages.tools(Telling(steps.journal, steps.build, "toolchains")))
-        return Job(request, steps, release, backend, stages.fresh(tools, declined), stages)
+        fresh = {}
+        for target in request.targets:
+            declined = [Declined.model_validate(item) for item in stored["declined"].get(target.repo, [])]
+            fresh[target.repo] = stages.fresh(target, tools, declined)
+        return Job(request, steps, release, backend, fresh, stages)
 
     def _look_at(self, request: BuildRequest, steps: Steps) -> dict[str, Any]:
-        """The release, and which of the backend's default recipes its verdict refuses."""
+        """The release, and by repo, which of the default recipes its verdict refuses."""
         Telling(steps.journal, steps.build, "release")
         release = catalog.release(self._hub, RepoRef(repo=request.repo, revision=request.sha))
-        defaults = recipes.defaults(request.backend)
-        verdicts = preflight.verdicts(release, defaults, self._hub, self._settings)
         made_from = catalog.classify_files(release).made_from
-        declined = [
-            Declined(recipe=r.id, recipe_digest=r.digest, toolchain=request.toolchain, made_from=made_from,
-                     by="verdict", reason=" ".join(v.reasons))
-            for r, v in zip(defaults, verdicts, strict=True)
-            if v.status in (Status.UNSUPPORTED, Status.KNOWN_BROKEN)
-        ]  # fmt: skip
-        return {
-            "release": release.model_dump(mode="json"),
-            "declined": [d.model_dump(mode="json") for d in declined],
-        }
+        groups = recipes.by_target(recipes.defaults(request.backend), request.namespace, release.name)
+        defaults = [recipe for target in request.targets for recipe in groups.get(target.repo, ())]
+        declined: dict[str, list[dict[str, Any]]] = {}
+        for recipe, verdict in zip(
+            defaults, preflight.verdicts(release, defaults, self._hub, self._settings), strict=True
+        ):
+            if not verdict.convertible:
+                why = Declined(
+                    recipe=recipe.id, recipe_digest=recipe.digest, toolchain=request.toolchain, made_from=made_from,
+                    by="verdict", reason=" ".join(verdict.reasons),
+                )  # fmt: skip
+                repo = recipe.target(request.namespace, release.name)
+                declined.setdefault(repo, []).append(why.model_dump(mode="json"))
+        return {"release": release.model_dump(mode="json"), "declined": declined}
 
     def _publisher_ready(self, job: Job) -> None:
         """Fail before hours of work, not after, when the result could not be published."""
 
         def may_publish() -> None:
             self._publisher.check_may_write(job.request.namespace)
-            ledger.begin(self._publisher.head(job.fresh.repo).publication, job.fresh)
+            for repo, fresh in job.fresh.items():
+                ledger.begin(self._publisher.head(repo).publication, fresh)
 
         job.steps.run("may publish", may_publish)
 
-    def _variants(self, job: Job, results: list[VariantResult]) -> None:
-        """Every variant in turn, the unquantized one first: if that is off, none of the others can be right."""
-        baseline = recipes.by_id([job.backend.baseline])[0]
-        order = sorted(
-            recipes.by_id(job.request.recipes), key=lambda r: (r.id != baseline.id, -r.bits_per_weight, r.id)
-        )
+    def _variants(self, job: Job, results: list[VariantResult], finished: dict[str, Publication | None]) -> None:
+        """Every variant in turn, an unquantized one before what is measured against it. With the last variant of a
+        repo, the repo is finished: nobody waits for the others.
+        """
+        todo = self._missing(job, results)
+        faults: dict[str, VariantResult | None] = {}
+        for at, recipe in enumerate(todo):
+            baseline = recipes.by_id([recipe.baseline])[0]
+            if baseline.id not in faults:
+                faults[baseline.id] = self._check_runtime(job, baseline)
+                if baseline not in todo:
+                    job.stages.drop(baseline)  # its log-probabilities stay, and they are all that the others need
+            repo = job.fresh_for(recipe).repo
+            last = all(job.fresh_for(other).repo != repo for other in todo[at + 1 :])
+            if (fault := faults[baseline.id]) is not None:
+                results.append(fault.model_copy(update={"recipe": recipe.id}))
+            else:
+                results.append(self._variant(job, recipe, last=last))
+            if last:
+                [target] = (t for t in job.request.targets if t.repo == repo)
+                finished[repo] = self._finish(job, target, results)
+
+    def _missing(self, job: Job, results: list[VariantResult]) -> list[Recipe]:
+        """What is to be made, in order; what stands already becomes a result."""
+        asked = recipes.by_id(job.request.recipes)
         todo = []
-        for recipe in order:
+        for recipe in sorted(asked, key=lambda r: (r.baseline, r.id != r.baseline, -r.bits_per_weight, r.id)):
             there = job.steps.run(f"look {recipe.id}", partial(self._there, job, recipe))
             if there:
                 found = PublishedVariant.model_validate(there)
-                results.append(variant_result(job.fresh.repo, found, built=False, tag=None))
+                results.append(variant_result(job.fresh_for(recipe).repo, found, built=False, tag=None))
             else:
                 todo.append(recipe)
-        fault = self._check_runtime(job, baseline) if todo else None
-        if todo and baseline not in todo:
-            job.stages.drop(baseline)  # its log-probabilities stay, and they are all that the others need
-        for recipe in todo:
-            if fault is not None:
-                results.append(VariantResult(recipe=recipe.id, status="gate_failed", reason=fault))
-            else:
-                results.append(self._variant(job, recipe, last=recipe is todo[-1]))
+        return todo
 
-    def _check_runtime(self, job: Job, baseline: Recipe) -> str | None:
-        """Convert and measure the backend's unquantized export. What is wrong with it, in one sentence, or None."""
-        proof = self._prove(job, baseline)
-        fault = judge(proof.fidelity, baseline.precision, self._settings, unquantized=True)
-        if fault is not None:
-            _report(job, baseline, proof.fidelity, fault)
-        return fault
+    def _check_runtime(self, job: Job, baseline: Recipe) -> VariantResult | None:
+        """Convert and measure an unquantized export. None, or how all that would be measured against it ends."""
+        try:
+            problem = self._problem(job, baseline, self._prove(job, baseline).fidelity)
+        except ConverterFailed as error:
+            return VariantResult(recipe=baseline.id, status="failed", reason=str(error))
+        return None if problem is None else VariantResult(recipe=baseline.id, status="gate_failed", reason=problem)
 
     def _prove(self, job: Job, recipe: Recipe) -> Proof:
         def convert() -> dict[str, Any]:
@@ -145,7 +176,8 @@ class Builder:
         def prove() -> dict[str, Any]:
             telling = job.telling("prove", recipe.id)
             fidelity = job.stages.prove(recipe, telling)
-            return Proof(fidelity=fidelity, files=job.stages.convert(recipe, telling).files).model_dump(mode="json")
+            artifact = job.stages.convert(recipe, telling)
+            return Proof(fidelity=fidelity, files=(*artifact.files, *artifact.extras)).model_dump(mode="json")
 
         job.steps.run(f"convert {recipe.id}", convert)
         return Proof.model_validate(job.steps.run(f"prove {recipe.id}", prove))
@@ -157,19 +189,23 @@ class Builder:
             if problem := self._problem(job, recipe, proof.fidelity):
                 return _failed_gate(recipe, proof.fidelity, problem)
             published = job.steps.run(f"publish {recipe.id}", lambda: self._publish(job, recipe, proof, last=last))
-            return variant_result(job.fresh.repo, PublishedVariant.model_validate(published), built=True, tag=None)
+            repo = job.fresh_for(recipe).repo
+            return variant_result(repo, PublishedVariant.model_validate(published), built=True, tag=None)
         except (ConverterFailed, GateFailed) as error:
             return VariantResult(recipe=recipe.id, status="failed", reason=str(error))
 
     def _problem(self, job: Job, recipe: Recipe, fidelity: Fidelity) -> str | None:
-        problem = judge(fidelity, recipe.precision, self._settings, unquantized=recipe.id == job.backend.baseline)
+        unquantized, known = recipe.id == recipe.baseline, recipe.known_error(job.release.traits) is not None
+        problem = judge(fidelity, recipe.precision, self._settings, unquantized=unquantized, known_error=known)
         if problem is not None:
             _report(job, recipe, fidelity, problem)
         return problem
 
     def _there(self, job: Job, recipe: Recipe) -> dict[str, Any] | None:
-        head = self._publisher.head(job.fresh.repo).publication
-        found = ledger.stands(head, recipe.id, recipe.digest, job.fresh.digests.made_from)
+        fresh = job.fresh_for(recipe)
+        found = ledger.stands(
+            self._publisher.head(fresh.repo).publication, recipe.id, recipe.digest, fresh.digests.made_from
+        )
         if found is None or found.toolchain != job.request.toolchain:
             return None
         return found.model_dump(mode="json")
@@ -182,40 +218,41 @@ class Builder:
             return there
         artifact = job.stages.convert(recipe, telling)
         fidelity = proof.fidelity
-        if artifact.files != proof.files:
+        if (*artifact.files, *artifact.extras) != proof.files:
             # Made again, on another machine or with another number of threads: what is published is what was proven.
             telling.log("warning", "The files differ from the ones that were measured; measuring these.")
             fidelity = job.stages.prove(recipe, telling)
             if problem := self._problem(job, recipe, fidelity):
                 raise GateFailed(problem, "Run the build again.")
-        variant = job.stages.variant(recipe, artifact, fidelity)
-        self._publisher.publish(job.backend, job.fresh, variant, job.stages.folder(recipe), last=last)
-        telling.log("info", f"{job.fresh.repo} has {', '.join(f.path for f in variant.files)}")
+        fresh = job.fresh_for(recipe)
+        variant = job.stages.variant(recipe, fresh.version, artifact, fidelity)
+        self._publisher.publish(job.backend, fresh, variant, job.stages.folder(recipe), last=last)
+        telling.log("info", f"{fresh.repo} has {variant.files[0].path}")
         job.stages.drop(recipe)
         return variant.model_dump(mode="json")
 
-    def _finish(self, job: Job, results: list[VariantResult]) -> Publication | None:
-        """Complete the version, tag it and put it into its collection."""
+    def _finish(self, job: Job, target: Target, results: list[VariantResult]) -> Publication | None:
+        """Complete the version of one repo, tag it and put it into its collection."""
 
         def finish() -> dict[str, Any] | None:
             telling = job.telling("finish")
-            state = self._complete(job, results)
+            state = self._complete(job, target, results)
             if state is not None and state.complete:
                 for version in self._publisher.untagged(state):
                     self._publisher.tag(state.repo, version)
                     telling.log("info", f"{state.repo} has {version}")
                 self._publisher.collect(state)
-            job.stages.clear()
             return None if state is None else state.model_dump(mode="json")
 
-        stored = job.steps.run("finish", finish)
+        stored = job.steps.run(f"finish {target.repo}", finish)
         return None if stored is None else Publication.model_validate(stored)
 
-    def _complete(self, job: Job, results: list[VariantResult]) -> Publication | None:
-        declined = [_declined(job, r) for r in results if r.status == "gate_failed"]
-        if not job.request.recipes:
-            return self._publisher.refresh(job.backend, job.fresh)
-        return self._publisher.complete(job.backend, job.fresh, declined)
+    def _complete(self, job: Job, target: Target, results: list[VariantResult]) -> Publication | None:
+        fresh = job.fresh[target.repo]
+        if not target.recipes:
+            return self._publisher.refresh(job.backend, fresh)
+        declined = [_declined(job, r) for r in results if r.status == "gate_failed" and r.recipe in target.recipes]
+        return self._publisher.complete(job.backend, fresh, declined)
 
 
 def _report(job: Job, recipe: Recipe, fidelity: Fidelity, problem: str) -> None:
@@ -226,15 +263,8 @@ def _report(job: Job, recipe: Recipe, fidelity: Fidelity, problem: str) -> None:
 
 
 def _failed_gate(recipe: Recipe, fidelity: Fidelity, problem: str) -> VariantResult:
-    return VariantResult(
-        recipe=recipe.id,
-        status="gate_failed",
-        reason=problem,
-        kl_mean=fidelity.kl_mean,
-        kl_p99=fidelity.kl_p99,
-        top1=fidelity.top1,
-        perplexity_ratio=fidelity.perplexity_ratio,
-    )
+    figures = fidelity.model_dump(include={"kl_mean", "kl_p99", "top1", "perplexity_ratio"})
+    return VariantResult(recipe=recipe.id, status="gate_failed", reason=problem, **figures)
 
 
 def _declined(job: Job, result: VariantResult) -> Declined:
@@ -243,15 +273,16 @@ def _declined(job: Job, result: VariantResult) -> Declined:
         recipe=recipe.id,
         recipe_digest=recipe.digest,
         toolchain=job.request.toolchain,
-        made_from=job.fresh.digests.made_from,
+        made_from=job.fresh_for(recipe).digests.made_from,
         by="gate",
         reason=result.reason or "",
     )
 
 
-def _tagged(result: VariantResult, publication: Publication | None) -> VariantResult:
+def _tagged(result: VariantResult, finished: dict[str, Publication | None]) -> VariantResult:
     """The result with the tag it can be pulled at, once the version is complete."""
-    if publication is None or not publication.complete or result.repo is None:
+    publication = finished.get(result.repo or "")
+    if publication is None or not publication.complete:
         return result
     return result.model_copy(update={"tag": publication.version})
 

@@ -21,6 +21,7 @@ from jinja2 import Template
 from pydantic import ValidationError
 
 from bot.fidelity import stop_note
+from bot.fitting import DEFAULT_CONTEXT, by_device
 from bot.models import Precision
 from bot.publication import (
     PLOT_PATH,
@@ -32,6 +33,7 @@ from bot.publication import (
     Summary,
 )
 from bot.receipt import version_order
+from bot.snippets import fill, names
 from bot.templates.filters import environment
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,6 @@ BLOCK = "phimill"
 HUB = "https://huggingface.co"
 MAX_FRONT_MATTER = 256 * 1024
 SAMPLE_CHARACTERS = 400
-DEFAULT_CONTEXT = 4096
 
 # What the Hub lists as licences and Phi releases have used; anything else must be declared as "other".
 _LICENSES = frozenset({"mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "openrail", "unknown"})
@@ -48,15 +49,14 @@ _BY_SIZE = (Precision.INT4, Precision.INT8, Precision.FP16, Precision.FP32, Prec
 _LICENSE_FILE = re.compile(r"LICEN[CS]E(\.(md|txt))?", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[a-z]{2,3}|multilingual|code")
 _FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_NOT_A_NAME = re.compile(r"[^A-Za-z0-9._/+-]")
 
 
 class SnippetInfo(Protocol):
     """One way to run the model.
 
     `code` may hold {repo}, {ns} (its owner), {m} (the source's name), {tag} (what to pin), {context} (tokens,
-    at most the original context) and, of the variant to start with, {file} and {quant} (Q4_K_M of
-    m-Q4_K_M.gguf).
+    at most the original context) and, of the variant to start with, {file}, {folder} (where the file lies) and {quant}
+    (Q4_K_M of m-Q4_K_M.gguf). `install` is what to do first in an empty environment.
     """
 
     @property
@@ -65,6 +65,8 @@ class SnippetInfo(Protocol):
     def language(self) -> str: ...
     @property
     def code(self) -> str: ...
+    @property
+    def install(self) -> str: ...
 
 
 class BackendInfo(Protocol):
@@ -87,7 +89,13 @@ def render(publication: Publication, backend: BackendInfo, *, hub: str = HUB) ->
     front = yaml.safe_dump(_front_matter(publication, backend, hub), sort_keys=False, width=10_000)
     tag = publication.version if publication.complete else "main"
     pick = choose(publication)
-    names = _names(publication, pick, tag)
+    values = names(
+        repo=publication.repo,
+        source=publication.source,
+        tag=tag,
+        file=pick.files[0].path if pick and pick.files else "",
+        context=_context(publication),
+    )
     body = _template().render(
         p=publication,
         backend=backend,
@@ -99,8 +107,10 @@ def render(publication: Publication, backend: BackendInfo, *, hub: str = HUB) ->
         variants=sorted(publication.variants, key=lambda v: (-v.bytes, v.recipe)),
         versions=sorted(publication.versions.items(), key=lambda item: version_order(item[0]), reverse=True),
         runtime_differs=_runtime_differs(publication),
-        snippets=[(s.title, s.language, _fill(s.code, names)) for s in backend.snippets],
-        by_hand=lambda v: _fill("\n".join(v.by_hand), {**names, "base": str(v.facts.get("base", "f32"))}),
+        devices=by_device(publication, _context(publication)),
+        context=_context(publication),
+        snippets=[(s.title, s.language, s.install, fill(s.code, values)) for s in backend.snippets],
+        by_hand=lambda v: fill("\n".join(v.by_hand), {**values, "base": str(v.facts.get("base", "f32"))}),
         stop_note=stop_note,
         sample_characters=SAMPLE_CHARACTERS,
         plot=PLOT_PATH,
@@ -215,23 +225,10 @@ def _runtime_differs(publication: Publication) -> bool:
     return any(own is not None and total > 1e-3 and total > 2 * own for total, own in pairs)
 
 
-def _names(publication: Publication, pick: PublishedVariant | None, tag: str) -> dict[str, str]:
-    """What the placeholders of `SnippetInfo.code` stand for."""
-    model = publication.source.rpartition("/")[2]
-    file = pick.files[0].path if pick and pick.files else ""
-    quant = re.sub(r"(-\d{5}-of-\d{5})?\.\w+$", "", file).removeprefix(f"{model}-")
-    context = min(publication.original_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-    return {
-        "repo": publication.repo, "ns": publication.repo.partition("/")[0], "m": model,
-        "tag": tag, "file": file, "quant": quant, "context": str(context),
-    }  # fmt: skip
-
-
-def _fill(text: str, names: Mapping[str, str]) -> str:
-    """A command with its placeholders filled. People paste these into shells: only name characters go in."""
-    # In one pass, so that no value is searched for placeholders itself; other braces are the command's own.
-    placeholders = re.compile(r"\{(" + "|".join(names) + r")\}")
-    return placeholders.sub(lambda match: _NOT_A_NAME.sub("_", names[match[1]]), text)
+def _context(publication: Publication) -> int:
+    """The tokens of context that the card speaks of: no more than the model was first trained for."""
+    longest = publication.traits.context if publication.traits else DEFAULT_CONTEXT
+    return min(publication.original_context or DEFAULT_CONTEXT, longest, DEFAULT_CONTEXT)
 
 
 @lru_cache(maxsize=1)

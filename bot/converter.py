@@ -121,10 +121,16 @@ def artifact(out: Path, made: Made) -> Artifact:
     Raises:
         ConverterFailed: a bad name or extension, a link, a second name for a file, or no plain file at all.
     """
-    if len({name.casefold() for name in made.files}) != len(made.files):
+    names = [*made.files, *made.extras]
+    if len({name.casefold() for name in names}) != len(names):
         raise ConverterFailed("The converter named a file twice.", _HINT)
-    files = tuple(_file(out, name) for name in made.files)
-    return Artifact(recipe=made.recipe, files=files, bits_per_weight=made.bits_per_weight, facts=made.facts)
+    return Artifact(
+        recipe=made.recipe,
+        files=tuple(_file(out, name) for name in made.files),
+        extras=tuple(_file(out, name) for name in made.extras),
+        bits_per_weight=made.bits_per_weight,
+        facts=made.facts,
+    )
 
 
 def _file(out: Path, name: str) -> ArtifactFile:

@@ -7,7 +7,7 @@ from shutil import disk_usage
 
 from bot.doctor import memory_budget
 from bot.models import Needs, Recipe, Release
-from bot.recipes import Costs, reference_costs
+from bot.recipes import Costs, by_id, reference_costs
 from bot.settings import GIB, Settings
 
 POSITIONS = 2400  # windows and prompts together
@@ -19,32 +19,67 @@ def estimate(release: Release, recipe: Recipe, costs: Costs) -> Needs:
 
     Several recipes of one build share the source, the unquantized base, the importance matrix and the reference.
     """
-    reference = reference_costs()
-    base = release.parameters * (4 if release.dtype == "float32" else 2)
-    baseline = release.parameters * 2
+    reference, base = reference_costs(), base_bytes(release)
     log_probabilities = 2 * POSITIONS * release.traits.vocab * 2  # of the source and of the baseline, 16 bits each
-    output = int(release.parameters * recipe.bits_per_weight / 8)
-    quantizes = "type" in recipe.options
-    calibrated = bool(recipe.options.get("imatrix"))
-    seconds = costs.check + costs.export + costs.evaluate / CORES + reference.check + reference.evaluate / CORES
-    if quantizes:
-        # An unknown type is taken to be as slow as the slowest known.
-        known = costs.quantize
-        seconds += known.get(recipe.options["type"], max(known.values(), default=0)) / CORES
-    if calibrated:
+    output = variant_bytes(release, recipe)
+    baseline = 0 if recipe.id == recipe.baseline else variant_bytes(release, by_id([recipe.baseline])[0])
+    seconds = costs.check + costs.export + reference.check
+    seconds += (costs.evaluate + reference.evaluate + recipe.cpu_seconds) / CORES
+    if _calibrated(recipe):
         seconds += costs.imatrix / CORES
-    memory = [
-        costs.memory_bytes,
-        int(base * reference.evaluate_memory_per_byte_least),
-        int(output * costs.evaluate_memory_per_byte),
-        int(base * costs.imatrix_memory_per_byte) if calibrated else 0,
-    ]
     return Needs(
-        memory=max(memory),
-        disk=release.weight_bytes + output + (base if quantizes else 0) + baseline + log_probabilities,
+        memory=max(
+            converting(release, recipe, costs),
+            evaluating(release, recipe, costs),
+            int(base * reference.evaluate_memory_per_byte_least),
+        ),
+        disk=release.weight_bytes + output + baseline + int(base * costs.intermediate) + log_probabilities,
         minutes=round(seconds * base / 1e9 / 60, 1),
         output=output,
     )
+
+
+def variant_bytes(release: Release, recipe: Recipe) -> int:
+    """What the variant weighs in the end.
+
+    A token embedding that is stored apart counts for itself: with 200,000 tokens it is a sixth of Phi-4-mini, and
+    where it stays at 32 bits, larger than the rest at 4. Tied embeddings then are stored twice: `parameters` holds the
+    output matrix, and the embedding comes on top.
+    """
+    if recipe.embedding_bits is None:
+        return int(release.parameters * recipe.bits_per_weight / 8)
+    traits = release.traits
+    table = traits.vocab * traits.hidden
+    others = release.parameters - (0 if traits.tied_embeddings else table)
+    return int((others * recipe.bits_per_weight + table * recipe.embedding_bits) / 8)
+
+
+def base_bytes(release: Release) -> int:
+    """The size of the weights without quantization: 16 bits each, or 32 where the source has them."""
+    return release.parameters * (4 if release.dtype == "float32" else 2)
+
+
+def converting(release: Release, recipe: Recipe, costs: Costs) -> int:
+    """Bytes of memory that making the variant holds at its peak."""
+    base = base_bytes(release)
+    calibrating = int(base * costs.imatrix_memory_per_byte) if _calibrated(recipe) else 0
+    return max(costs.memory_bytes + int(base * recipe.memory_per_byte), calibrating)
+
+
+def evaluating(release: Release, recipe: Recipe, costs: Costs) -> int:
+    """Bytes of memory that measuring the variant holds at its peak."""
+    return max(costs.memory_bytes, int(variant_bytes(release, recipe) * costs.evaluate_memory_per_byte))
+
+
+def referencing(release: Release, budget: int) -> int:
+    """Bytes of memory that running the source in PyTorch holds at its peak, within a budget."""
+    reference, base = reference_costs(), base_bytes(release)
+    at_ease = int(base * reference.evaluate_memory_per_byte) + reference.memory_bytes
+    return at_ease if at_ease <= budget else int(base * reference.evaluate_memory_per_byte_least)
+
+
+def _calibrated(recipe: Recipe) -> bool:
+    return bool(recipe.options.get("imatrix"))
 
 
 def lacking(needs: Needs, settings: Settings) -> tuple[str, ...]:

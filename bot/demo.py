@@ -40,7 +40,7 @@ UPLOADER, BOT_USER = "uploader", "miller"
 class Demo:
     """A running demonstration. `hub` is what to set HF_ENDPOINT to."""
 
-    source = SOURCE
+    source, target = SOURCE, TARGET
 
     def __init__(self, root: Path, hub: str, token: str, again: str) -> None:
         self.hub = hub

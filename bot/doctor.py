@@ -94,7 +94,7 @@ def examine(settings: Settings | None = None) -> Report:
 def memory_budget(settings: Settings | None = None) -> int:
     """Bytes one converter and all its processes may hold: what was set, else 80 % of what is there."""
     settings = settings or get_settings()
-    return settings.memory_limit or int(SHARE * _memory())
+    return settings.memory_budget or int(SHARE * _memory())
 
 
 def cores() -> int:

@@ -13,11 +13,12 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from bot import recipes
 from bot.builds import Build, Failure
 from bot.errors import UsageError
 from bot.journal import Journal, connect
@@ -34,10 +35,14 @@ with token_withheld():
 log = logging.getLogger(__name__)
 
 # Part of every stored workflow. Raise it when the order or the names of a build's steps change.
-WORKFLOW_VERSION = "1"
-QUEUE = "builds"
+WORKFLOW_VERSION = "2"
 PERSON, WATCHER = 1, 10  # lower goes first; equal goes oldest first
 RESCUE_SECONDS = 5.0
+
+
+def queue(backend: str) -> str:
+    """The queue of one backend's builds: those of different backends go side by side."""
+    return f"builds-{backend}"
 
 
 _current: Engine | None = None
@@ -47,7 +52,7 @@ _current: Engine | None = None
 def _build(request: dict[str, Any], person: bool) -> dict[str, Any]:
     if _current is None:
         raise RuntimeError("the engine was closed")
-    return _current.perform(request).model_dump(mode="json")
+    return _current.perform(request, person=person).model_dump(mode="json")
 
 
 class Engine:
@@ -81,10 +86,11 @@ class Engine:
 
         A build that ended is begun again, as a new attempt: whoever asks has looked at the Hub and found it missing.
         """
+        # Counted first: who asks for the same after that is found under way, or gets the same number.
+        attempts = self._attempts(request.key)
         for other in self._unfinished():
             if request.covered_by(other.request):
                 return self._hurried(other) if person and not other.person else other
-        attempts = self._attempts(request.key)
         self._enqueue(f"{request.key}-{len(attempts) + 1}", request, person=person)
         return self.build(f"{request.key}-{len(attempts) + 1}")
 
@@ -101,7 +107,7 @@ class Engine:
     def _enqueue(self, workflow: str, request: BuildRequest, *, person: bool) -> None:
         self._client.enqueue(
             {
-                "queue_name": QUEUE,
+                "queue_name": queue(request.backend),
                 "workflow_name": "build",
                 "workflow_id": workflow,
                 "app_version": WORKFLOW_VERSION,
@@ -112,7 +118,7 @@ class Engine:
         )
 
     def _attempts(self, key: str) -> list[Build]:
-        found = [self._view(s) for s in self._client.list_workflows(workflow_id_prefix=f"{key}-", name="build")]
+        found = [self._view(s) for s in self._stored(workflow_id_prefix=f"{key}-")]
         return sorted(found, key=lambda b: int(b.id.rsplit("-", 1)[1]))
 
     def latest(self, request: BuildRequest) -> Build | None:
@@ -121,21 +127,26 @@ class Engine:
 
     def builds(self, limit: int = 50) -> tuple[Build, ...]:
         """The newest builds, newest first."""
-        found = self._client.list_workflows(name="build", limit=limit, sort_desc=True)
-        queue = [b.workflow_id for b in self._waiting()]
-        return tuple(self._view(s, queue) for s in found)
+        found = self._stored(limit=limit, sort_desc=True)
+        waiting = self._waiting()
+        return tuple(self._view(s, waiting) for s in found)
+
+    def _stored(self, **which: Any) -> list[Any]:
+        """Stored builds. Those of an older version, whose requests had another form, are planned again instead."""
+        return list(self._client.list_workflows(name="build", app_version=WORKFLOW_VERSION, **which))
 
     def _waiting(self) -> list[Any]:
-        waiting = self._client.list_workflows(name="build", status="ENQUEUED", load_output=False)
+        waiting = self._stored(status="ENQUEUED", load_output=False)
         return sorted(waiting, key=lambda s: (s.priority or 0, s.created_at or 0))
 
     def _unfinished(self) -> list[Build]:
-        found = self._client.list_workflows(name="build", status=["ENQUEUED", "PENDING"], load_output=False)
+        found = self._stored(status=["ENQUEUED", "PENDING"], load_output=False)
         return [self._view(s) for s in found]
 
     def unfinished(self) -> int:
-        """How many builds are waiting or running."""
-        return len(self._unfinished())
+        """How many builds of the enabled backends are waiting or running: others may wait here for other workers."""
+        mine = {backend.id for backend in recipes.enabled(self._settings)}
+        return sum(build.request.backend in mine for build in self._unfinished())
 
     def build(self, prefix: str) -> Build:
         """The build whose id starts with `prefix` (the newest attempt, when it names several of one build).
@@ -143,12 +154,12 @@ class Engine:
         Raises:
             UsageError: no such build, or several different ones.
         """
-        found = self._client.list_workflows(name="build", workflow_id_prefix=prefix) if prefix.strip() else []
+        found = self._stored(workflow_id_prefix=prefix) if prefix.strip() else []
         builds = {s.workflow_id.rsplit("-", 1)[0]: s for s in sorted(found, key=lambda s: s.created_at or 0)}
         if len(builds) != 1:
             problem = "names several builds" if builds else "is not a build"
             raise UsageError(f"{prefix!r} {problem}.", "`phimill status` lists them.")
-        return self._view(next(iter(builds.values())), [s.workflow_id for s in self._waiting()])
+        return self._view(next(iter(builds.values())), self._waiting())
 
     def cancel(self, prefix: str) -> Build:
         """Stop a build for good; its running child dies within a second or two."""
@@ -182,8 +193,9 @@ class Engine:
         found = self._client.list_workflows(workflow_ids=[build], load_input=False, load_output=False)
         return bool(found) and found[0].status == "CANCELLED"
 
-    def _view(self, status: Any, queue: list[str] | None = None) -> Build:
+    def _view(self, status: Any, waiting: Sequence[Any] = ()) -> Build:
         request, person = status.input["args"]
+        queue = [other.workflow_id for other in waiting if other.queue_name == status.queue_name]
         outcome = Outcome.model_validate(status.output) if status.status == "SUCCESS" else Outcome()
         failure = outcome.failure
         if status.status in ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
@@ -201,7 +213,7 @@ class Engine:
             results=outcome.results,
             failure=failure,
             progress=self._journal.progress(status.workflow_id) if phase is Phase.RUNNING else None,
-            position=queue.index(status.workflow_id) + 1 if queue and status.workflow_id in queue else None,
+            position=queue.index(status.workflow_id) + 1 if status.workflow_id in queue else None,
         )
 
     # --- working ----------------------------------------------------------------------------------------------
@@ -212,15 +224,19 @@ class Engine:
 
     @contextmanager
     def working(self, runner: Runner) -> Iterator[None]:
-        """Take builds, one at a time, while inside. The build in hand on the way out is left to the next worker."""
+        """Take builds while inside, one at a time of each backend. What is in hand on the way out is left to the next
+        worker.
+        """
         global _current
         worker = self._join()
         self._runner, _current = runner, self
         self._stopping.clear()
         DBOS(config=self._config(worker))
-        DBOS.listen_queues([QUEUE])
+        queues = [queue(backend.id) for backend in recipes.enabled(self._settings)]
+        DBOS.listen_queues(queues)
         DBOS.launch()
-        DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=0.5, on_conflict="always_update")
+        for name in queues:
+            DBOS.register_queue(name, worker_concurrency=1, polling_interval_sec=0.5, on_conflict="always_update")
         rescuer = threading.Thread(target=self._rescue_forever, name="phimill-rescuer", daemon=True)
         rescuer.start()
         try:
@@ -256,13 +272,13 @@ class Engine:
         """Whether this worker is on its way out: a step in hand should end soon, by an exception."""
         return self._stopping.is_set()
 
-    def perform(self, request: dict[str, Any]) -> Outcome:
+    def perform(self, request: dict[str, Any], *, person: bool) -> Outcome:
         """Run one build in this thread. Called by the workflow."""
         build = str(DBOS.workflow_id)
         if self._runner is None:
             raise RuntimeError("nobody is working")
         cancelled = _throttled(lambda: self.stopping or self.cancelled(build))
-        steps = Steps(build, self._journal, _durably, cancelled, lambda: self.paused)
+        steps = Steps(build, self._journal, _durably, cancelled, lambda: self.paused, person=person)
         return self._runner(BuildRequest.model_validate(request), steps)
 
     def _rescue_forever(self) -> None:
@@ -277,13 +293,13 @@ class Engine:
 
     def _rescue(self) -> None:
         """Queue the builds of dead workers again. The dead one's lease is held meanwhile, so only one rescues."""
-        for worker in {s.executor_id for s in self._client.list_workflows(name="build", status="PENDING")}:
+        for worker in {s.executor_id for s in self._stored(status="PENDING")}:
             if worker is None or worker == DBOS.executor_id:
                 continue
             with leased(self._leases, worker) as dead:
                 if dead:
-                    for build in self._client.list_workflows(name="build", status="PENDING", executor_id=worker):
-                        self._client.resume_workflow(build.workflow_id, queue_name=QUEUE)
+                    for build in self._stored(status="PENDING", executor_id=worker):
+                        self._client.resume_workflow(build.workflow_id, queue_name=build.queue_name)
 
 
 def _durably(name: str, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -36,7 +36,9 @@ def limit(precision: Precision, settings: Settings) -> float:
     }.get(precision, settings.gate_int4)
 
 
-def judge(fidelity: Fidelity, precision: Precision, settings: Settings, *, unquantized: bool) -> str | None:
+def judge(
+    fidelity: Fidelity, precision: Precision, settings: Settings, *, unquantized: bool, known_error: bool = False
+) -> str | None:
     """Say what is wrong with a variant, in one sentence with the figures; None when it may be published.
 
     Args:
@@ -44,7 +46,13 @@ def judge(fidelity: Fidelity, precision: Precision, settings: Settings, *, unqua
         precision: decides which KL limit holds. A figure equal to its limit passes.
         settings: the limits (`gate_*`).
         unquantized: the variant is the backend's own unquantized export, so `kl_mean` is the runtime's error.
+        known_error: the recipe discloses that its runtime differs from the source on such a model. Then only the
+            quantization is judged; that error itself and where answers end are reported and not held against it.
     """
+    if known_error:
+        return _unusable(fidelity) or (
+            None if unquantized else _too_far(fidelity, precision, settings, unquantized=False)
+        )
     return (
         _unusable(fidelity)
         or (_runtime_error(fidelity, settings) if unquantized else None)

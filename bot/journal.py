@@ -6,11 +6,13 @@ never makes the engine wait for a lock. A cache like the rest of the database: i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.builds import LogLine, Progress
 
@@ -45,6 +47,13 @@ _notes = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+# Until the end of the transaction. The Postgres lock lies outside the corner that leases have (`liveness.py`).
+_ALONE = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": f"SELECT pg_advisory_xact_lock({int.from_bytes(b'journal')})",
+}
+_INSERT: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
 
 def connect(url: str) -> sa.Engine:
     """A SQLAlchemy engine for `url`; SQLite files are put in WAL mode so that readers never block the writer."""
@@ -66,7 +75,10 @@ class Journal:
 
     def __init__(self, url: str) -> None:
         self._engine = connect(url)
-        _meta.create_all(self._engine)
+        with self._engine.begin() as tx:
+            # Workers that start at once on a new database: one makes the tables, the others wait and find them.
+            tx.exec_driver_sql(_ALONE[tx.dialect.name])
+            _meta.create_all(tx)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -125,7 +137,7 @@ class Journal:
         self._put(_notes, {"name": name}, {"value": value})
 
     def _put(self, table: sa.Table, key: dict[str, str], values: dict[str, str]) -> None:
-        where = sa.and_(*(table.c[column] == value for column, value in key.items()))
+        """Several workers may note the same thing for the first time: whoever is last is right."""
+        insert = _INSERT[self._engine.dialect.name](table).values(**key, **values)
         with self._engine.begin() as tx:
-            if not tx.execute(table.update().where(where).values(**values)).rowcount:
-                tx.execute(table.insert().values(**key, **values))
+            tx.execute(insert.on_conflict_do_update(index_elements=list(key), set_=values))

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from huggingface_hub import get_token
 
-from bot import catalog, preflight, recipes, releases
+from bot import advisor, catalog, devices, preflight, recipes, releases
+from bot.advisor import Advice
 from bot.build import Builder
 from bot.builds import Build, LogLine, Progress
 from bot.engine import Engine
@@ -18,9 +19,9 @@ from bot.hub import Hub
 from bot.journal import Journal
 from bot.models import Frozen, Release, RepoRef, Verdict
 from bot.planning import Plan, Planning
-from bot.publication import CARD_PATH
+from bot.publication import CARD_PATH, Summary
 from bot.publisher import Publisher, documents
-from bot.reconciler import Reconciler
+from bot.reconciler import Reconciler, standing
 from bot.releases import ReleaseRow
 from bot.settings import Settings, get_settings
 from bot.watcher import ticking
@@ -29,6 +30,8 @@ from bot.workspace import Workspace
 __all__ = ["CheckReport", "Mill", "Plan", "Preview", "ReleaseRow"]
 
 FOLLOW_SECONDS = 0.5
+# What a build that is followed says, by its id.
+Event = tuple[str, Progress | LogLine | Build]
 
 
 class CheckReport(Frozen):
@@ -101,22 +104,49 @@ class Mill:
 
         With `anonymous` the mill's token is not used on the source: a stranger is shown what strangers may see.
         """
+        release, verdicts = self._look(text, anonymous)
+        made_from = catalog.classify_files(release).made_from
+        published = {
+            recipe: mark.version
+            for summary in self._standing(release, namespace).values()
+            for recipe, mark in summary.recipes.items()
+            if mark.made_from == made_from and mark.version
+        }
+        return CheckReport(release=release, verdicts=verdicts, published=published)
+
+    def advise(
+        self,
+        text: str,
+        device: str,
+        memory: int | None = None,
+        context: int | None = None,
+        namespace: str | None = None,
+        *,
+        anonymous: bool = False,
+    ) -> Advice:
+        """Which variant of a release to run on a device with so many bytes of memory, for so many tokens of context.
+
+        Raises:
+            UsageError: there is no such device.
+        """
+        asked = devices.device(device)
+        release, verdicts = self._look(text, anonymous)
+        return advisor.advise(release, verdicts, self._standing(release, namespace), asked, memory, context)
+
+    def _look(self, text: str, anonymous: bool) -> tuple[Release, tuple[Verdict, ...]]:
         hub = Hub(self.settings.endpoint) if anonymous else self.hub
         release = catalog.release(hub, RepoRef.parse(text, self.settings.endpoint))
-        verdicts = preflight.verdicts(release, recipes.all_recipes(), hub, self.settings)
-        return CheckReport(release=release, verdicts=verdicts, published=self._published(release, namespace))
+        return release, preflight.verdicts(release, recipes.all_recipes(), hub, self.settings)
 
-    def _published(self, release: Release, namespace: str | None) -> dict[str, str]:
-        """Which recipes stand somewhere of ours, made from this very release. Nothing for somebody without a token."""
+    def _standing(self, release: Release, namespace: str | None) -> dict[str, Summary]:
+        """Our repos of this source, and what they say they hold. Nothing for somebody without a token."""
         where = namespace or self.settings.namespace
         if where is None:
             if not get_token():
                 return {}
             where = self.namespace
-        made_from = catalog.classify_files(release).made_from
-        heads = [self.publisher.head(b.target(where, release.name)) for b in recipes.backends().values()]
-        variants = [v for head in heads if head.publication for v in head.publication.variants]
-        return {v.recipe: v.version for v in variants if v.made_from == made_from}
+        found = standing(self.hub, where).items()
+        return {name: held for (source, _), repos in found if source == release.repo for name, held in repos.items()}
 
     def plan(self, text: str, asked: Sequence[str] = (), namespace: str | None = None) -> Plan:
         """What it takes to have these recipes (by default, each backend's default ones) of a release published."""
@@ -137,12 +167,10 @@ class Mill:
     def releases(self) -> tuple[ReleaseRow, ...]:
         """Every watched release x every default recipe, and where it stands."""
         candidates = catalog.releases(self.hub, self.settings.watch)
-        why = {
-            (c.repo, b): self.journal.note(f"why:{c.repo}:{b}") or "" for c in candidates for b in recipes.backends()
-        }
-        return releases.rows(
-            candidates, self.reconciler.standing(), self.builds(500), why, self.namespace, self.hub.endpoint
-        )
+        backends = recipes.enabled(self.settings)
+        why = {(c.repo, b.id): self.journal.note(f"why:{c.repo}:{b.id}") or "" for c in candidates for b in backends}
+        there, builds = standing(self.hub, self.namespace), self.builds(500)
+        return releases.rows(candidates, backends, there, builds, why, self.namespace, self.hub.endpoint)
 
     # --- building ---------------------------------------------------------------------------------------------
 
@@ -195,22 +223,27 @@ class Mill:
     def paused(self) -> bool:
         return self.engine.paused
 
-    def follow(self, build_id: str, tend: Callable[[], None] = lambda: None) -> Iterator[Progress | LogLine | Build]:
-        """What a build says, as it says it; the last thing is the finished build. `tend` is called meanwhile."""
-        seen, last = 0, None
-        while True:
+    def follow(self, build_ids: Sequence[str], tend: Callable[[], None] = lambda: None) -> Iterator[Event]:
+        """What builds say, as they say it, until all are over; the last thing of each is the finished build. `tend` is
+        called meanwhile.
+        """
+        seen = dict.fromkeys(build_ids, 0)
+        last: dict[str, Progress] = {}
+        while seen:
             tend()
-            build = self.engine.build(build_id)
-            for line in self.journal.log(build.id, seen):
-                seen = line.number
-                yield line
-            if build.progress is not None and build.progress != last:
-                last = build.progress
-                yield build.progress
-            if build.over:
-                yield build
-                return
-            time.sleep(FOLLOW_SECONDS)
+            for one in list(seen):
+                build = self.engine.build(one)
+                for line in self.journal.log(build.id, seen[one]):
+                    seen[one] = line.number
+                    yield one, line
+                if build.progress is not None and build.progress != last.get(one):
+                    last[one] = build.progress
+                    yield one, build.progress
+                if build.over:
+                    del seen[one]
+                    yield one, build
+            if seen:
+                time.sleep(FOLLOW_SECONDS)
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -147,8 +147,33 @@ class Precision(StrEnum):
     OTHER = "other"
 
 
+class Runtime(Frozen):
+    """What a runtime holds beside the weights while it runs a variant; `bot.advisor` adds it up.
+
+    `memory_bytes` is the program itself. It works on `batch` tokens of a prompt at once (0: on all of them), and has
+    the logits of each of them, or of the last one alone (`all_logits` false). `scores`: it holds the attention scores
+    of a batch against the whole context, as without flash attention. `cache_bytes` is the size of a value in the KV
+    cache. The defaults are a careful guess for a runtime that nobody has measured.
+    """
+
+    memory_bytes: int = 100_000_000
+    batch: int = 512
+    all_logits: bool = True
+    scores: bool = True
+    cache_bytes: float = 2
+
+
 class Recipe(Frozen):
-    """One way of making one variant. Data: read from a backend's `recipes.toml`."""
+    """One way of making one variant. Data: read from a backend's `recipes.toml`.
+
+    `repo` is the target with {ns} and {m}, `file` the variant's first file in it. `baseline` is the recipe of the
+    unquantized export that this one is measured against. `only_when` names traits and what they have to be.
+    `runtime_error` says, by trait, why the runtime is known not to run such a model as the source does: the variant is
+    published all the same, with both figures. `within_original_context`: made for contexts up to the original one of a
+    LongRoPE model, and wrong beyond it. `embedding_bits`: bits per weight of the token embedding, where it is stored
+    apart from the output matrix. What making it costs: `cpu_seconds` per GB (1e9 bytes) and `memory_per_byte` per byte
+    of the source's weights at 16 bits.
+    """
 
     id: str
     backend: str
@@ -156,11 +181,20 @@ class Recipe(Frozen):
     precision: Precision
     preset: Literal["recommended", "cookbook", "ladder"]
     default: bool = False
+    repo: str
     file: str
+    baseline: str
     bits_per_weight: float
     suits: str
     devices: tuple[str, ...] = ()
     only_dtype: str | None = None
+    only_when: dict[str, bool] = Field(default_factory=dict)
+    runtime_error: dict[str, str] = Field(default_factory=dict)
+    within_original_context: bool = False
+    embedding_bits: float | None = None
+    runtime: Runtime = Runtime()
+    cpu_seconds: float = 0
+    memory_per_byte: float = 0
     options: dict[str, Any] = Field(default_factory=dict)
     by_hand: tuple[str, ...] = ()
 
@@ -168,6 +202,19 @@ class Recipe(Frozen):
     def digest(self) -> str:
         """Changes when the bytes the recipe makes could change."""
         return digest(self.id, self.file, self.options)
+
+    def target(self, namespace: str, model: str) -> str:
+        """The repo that this variant of `model` is published to."""
+        return self.repo.format(ns=namespace, m=model)
+
+    def suits_release(self, release: Release) -> bool:
+        """Whether the recipe is meant for a release with this element type and these traits."""
+        traits = all(bool(getattr(release.traits, name)) is wanted for name, wanted in self.only_when.items())
+        return traits and self.only_dtype in (None, release.dtype)
+
+    def known_error(self, traits: Traits) -> str | None:
+        """Why the runtime is known to run a model with these traits otherwise than the source does."""
+        return next((why for trait, why in self.runtime_error.items() if getattr(traits, trait)), None)
 
 
 class Status(StrEnum):
@@ -249,16 +296,25 @@ class ArtifactFile(Frozen):
 
 
 class Artifact(Frozen):
-    """What a converter made for one recipe."""
+    """What a converter made for one recipe: what is downloaded to run it, and what lies beside it."""
 
     recipe: str
     files: tuple[ArtifactFile, ...]
+    extras: tuple[ArtifactFile, ...] = ()
     bits_per_weight: float
     facts: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         return sum(f.size for f in self.files)
+
+
+class Target(Frozen):
+    """What a build brings into one repo: these recipes, as this version. Without recipes: its card and its tag."""
+
+    repo: str
+    version: str
+    recipes: tuple[str, ...]
 
 
 class BuildRequest(Frozen):
@@ -270,10 +326,14 @@ class BuildRequest(Frozen):
     repo: str
     sha: str
     backend: str
-    recipes: tuple[str, ...]
     namespace: str
     toolchain: str
-    version: str
+    targets: tuple[Target, ...]
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Everything that is to be made, whichever repo it goes to."""
+        return tuple(recipe for target in self.targets for recipe in target.recipes)
 
     @property
     def key(self) -> str:
@@ -283,8 +343,10 @@ class BuildRequest(Frozen):
     def covered_by(self, other: BuildRequest) -> bool:
         """Whether another build makes everything this one would, from the same commit, with the same tools."""
         same = {"repo", "sha", "backend", "namespace", "toolchain"}
-        return self.model_dump(include=same) == other.model_dump(include=same) and set(self.recipes) <= set(
-            other.recipes
+        return (
+            self.model_dump(include=same) == other.model_dump(include=same)
+            and {t.repo for t in self.targets} <= {t.repo for t in other.targets}
+            and set(self.recipes) <= set(other.recipes)
         )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from bot.models import BuildRequest, Frozen, Recipe, Release, Verdict
+from bot.models import Frozen, Recipe, Target
 from bot.publication import RecipeMark, SourceDigests, Summary
 
 Drift = Literal["none", "readme", "assets", "weights"]
@@ -19,13 +19,11 @@ _VERSION = re.compile(r"v(\d+)\.(\d+)")
 
 
 class Wanted(Frozen):
-    """What somebody wants of one backend: its recipes that the verdict allows, and the ones it refuses."""
+    """What somebody wants in one repo: the recipes that the verdict allows."""
 
-    backend: str
     repo: str
     toolchain: str
     recipes: tuple[Recipe, ...]
-    refused: tuple[Verdict, ...] = ()
 
 
 def drift(old: SourceDigests, new: SourceDigests) -> Drift:
@@ -98,31 +96,27 @@ def choose_version(published: Summary | None, digests: SourceDigests, builds_som
     return published.version
 
 
-def plan_backend(
-    release: Release,
+def plan_target(
+    sha: str,
     digests: SourceDigests,
     wanted: Wanted,
     published: Summary | None,
     *,
     remake_stale: bool = False,
-) -> BuildRequest | None:
-    """The build that brings one repo from what is published to what is wanted, or None when nothing is to do."""
+) -> Target | None:
+    """What brings one repo from what is published to what is wanted of the source at `sha`; None for nothing to do."""
     todo = missing(wanted, published, digests, remake_stale=remake_stale)
     if published is None and not todo:
         return None
     if published is not None and not todo and drift(published.digests, digests) in ("assets", "weights"):
         return None  # everything made from the new source was declined: what stands is not of it
-    finished = published is not None and published.complete and published.source_sha == release.sha
+    finished = published is not None and published.complete and published.source_sha == sha
     if not todo and finished:
         return None
-    return BuildRequest(
-        repo=release.repo,
-        sha=release.sha,
-        backend=wanted.backend,
-        recipes=tuple(r.id for r in todo),
-        namespace=wanted.repo.split("/")[0],
-        toolchain=wanted.toolchain,
+    return Target(
+        repo=wanted.repo,
         version=choose_version(published, digests, bool(todo)),
+        recipes=tuple(r.id for r in todo),
     )
 
 

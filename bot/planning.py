@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot import catalog, preflight, recipes, toolchain
-from bot.errors import NotOurs
+from bot.errors import NotOurs, UsageError
 from bot.hub import Hub
-from bot.models import BuildRequest, Frozen, Recipe, Release, RepoRef, VariantResult, Verdict
-from bot.planner import Wanted, drift, plan_backend, published_recipes
-from bot.publication import Publication, PublishedVariant
+from bot.models import BuildRequest, Frozen, Recipe, Release, RepoRef, Target, VariantResult, Verdict
+from bot.planner import Wanted, drift, plan_target, published_recipes
+from bot.publication import Publication, PublishedVariant, SourceDigests
 from bot.publisher import Publisher
 from bot.recipes import Backend
 from bot.settings import Settings
@@ -29,7 +29,7 @@ class Plan(Frozen):
 class BackendPlan(Frozen):
     """One backend's share of a plan."""
 
-    repo: str
+    repos: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     request: BuildRequest | None
     results: tuple[VariantResult, ...]
@@ -48,16 +48,20 @@ class Planning:
         return catalog.release(self._hub, RepoRef.parse(text, self._settings.endpoint))
 
     def plan(self, text: str, asked: Sequence[str], namespace: str) -> Plan:
-        """What it takes to have these recipes (by default, each backend's default ones) of a release published.
+        """What it takes to have these recipes (by default, the default ones of the enabled backends) published.
 
         Raises:
-            UsageError: a recipe that does not exist.
+            UsageError: a recipe that does not exist, or of a backend that is not enabled.
             NotOurs: a target repo holds something else.
         """
-        release = self.release(text)
+        release, here = self.release(text), recipes.enabled(self._settings)
+        for backend in recipes.backends().values():
+            if backend not in here and any(name.split("/")[0] == backend.id for name in asked):
+                # Nobody here would take the build, and whoever asked would wait for ever.
+                raise UsageError(f"Nothing is built with {backend.id} here.", "Add it to PHIMILL_BACKENDS.")
         plans = [
             self.plan_backend(backend, release, chosen, namespace, remake_stale=True)
-            for backend in recipes.backends().values()
+            for backend in here
             if (chosen := recipes.select(asked, release, backend.id))
         ]
         return Plan(
@@ -65,7 +69,7 @@ class Planning:
             release=release,
             verdicts=tuple(v for p in plans for v in p.verdicts),
             builds=tuple(p.request for p in plans if p.request is not None),
-            repos=tuple(p.repo for p in plans),
+            repos=tuple(repo for p in plans for repo in p.repos),
             results=tuple(r for p in plans for r in p.results),
         )
 
@@ -79,39 +83,63 @@ class Planning:
         remake_stale: bool,
     ) -> BackendPlan:
         """One backend's share. When the source has changed, everything that stands is made again with it."""
-        repo = backend.target(namespace, release.name)
+        groups = recipes.by_target(chosen, namespace, release.name)
+        heads = {repo: self._head(repo, release) for repo in groups}
+        digests = catalog.classify_files(release)
+        groups = {repo: _with_what_stands(group, heads[repo], digests) for repo, group in groups.items()}
+        wanted = [recipe for group in groups.values() for recipe in group]
+        verdicts = preflight.verdicts(release, wanted, self._hub, self._settings)
+        allowed = {v.recipe for v in verdicts if v.convertible}
+        lock = toolchain.lock_digest(backend.id)
+        targets = []
+        for repo, group in groups.items():
+            want = Wanted(repo=repo, toolchain=lock, recipes=tuple(r for r in group if r.id in allowed))
+            targets.append(self._target(release, digests, want, heads[repo], remake_stale=remake_stale))
+        request = BuildRequest(
+            repo=release.repo,
+            sha=release.sha,
+            backend=backend.id,
+            namespace=namespace,
+            toolchain=lock,
+            targets=tuple(t for t in targets if t is not None),
+        )
+        return BackendPlan(
+            repos=tuple(groups),
+            verdicts=verdicts,
+            request=request if request.targets else None,
+            results=tuple(
+                _known(heads[recipe.target(namespace, release.name)], verdict)
+                for recipe, verdict in zip(wanted, verdicts, strict=True)
+                if recipe.id not in request.recipes
+            ),
+        )
+
+    def _head(self, repo: str, release: Release) -> Publication | None:
         head = self._publisher.head(repo).publication
         if head is not None and head.source != release.repo:
             raise NotOurs(f"{repo} holds conversions of {head.source}.", "Publish to another namespace.")
+        return head
+
+    def _target(
+        self, release: Release, digests: SourceDigests, wanted: Wanted, head: Publication | None, *, remake_stale: bool
+    ) -> Target | None:
         published = head.summary() if head else None
-        digests = catalog.classify_files(release)
-        if published and drift(published.digests, digests) in ("weights", "assets"):
-            again = published_recipes(published, {r.id: r for r in recipes.all_recipes()})
-            chosen = [*chosen, *(r for r in again if r not in chosen)]
-        verdicts = preflight.verdicts(release, chosen, self._hub, self._settings)
-        wanted = Wanted(
-            backend=backend.id,
-            repo=repo,
-            toolchain=toolchain.lock_digest(backend.id),
-            recipes=tuple(r for r, v in zip(chosen, verdicts, strict=True) if v.convertible),
-        )
-        request = plan_backend(release, digests, wanted, published, remake_stale=remake_stale)
-        if request is None and head is not None and head.complete and head.version not in self._publisher.tags(repo):
-            request = _finishing(head, release, wanted)  # what built it ended just before the tag
-        return BackendPlan(repo=repo, verdicts=verdicts, request=request, results=_settled(head, verdicts, request))
+        target = plan_target(release.sha, digests, wanted, published, remake_stale=remake_stale)
+        if target is not None or head is None or not head.complete:
+            return target
+        if head.version in self._publisher.tags(wanted.repo):
+            return None
+        return Target(repo=wanted.repo, version=head.version, recipes=())  # what built it ended just before the tag
 
 
-def _finishing(head: Publication, release: Release, wanted: Wanted) -> BuildRequest:
-    """The build that makes no variant and leaves the repo tagged and in its collection."""
-    return BuildRequest(
-        repo=release.repo,
-        sha=release.sha,
-        backend=wanted.backend,
-        recipes=(),
-        namespace=wanted.repo.split("/")[0],
-        toolchain=wanted.toolchain,
-        version=head.version,
-    )
+def _with_what_stands(
+    chosen: Sequence[Recipe], head: Publication | None, digests: SourceDigests
+) -> tuple[Recipe, ...]:
+    """The recipes, and if the source has changed since, whatever else stands in their repo."""
+    if head is None or drift(head.digests, digests) not in ("weights", "assets"):
+        return tuple(chosen)
+    again = published_recipes(head.summary(), {r.id: r for r in recipes.all_recipes()})
+    return (*chosen, *(r for r in again if r not in chosen))
 
 
 def variant_result(repo: str, variant: PublishedVariant, *, built: bool, tag: str | None) -> VariantResult:
@@ -128,14 +156,6 @@ def variant_result(repo: str, variant: PublishedVariant, *, built: bool, tag: st
         top1=variant.fidelity.top1,
         perplexity_ratio=variant.fidelity.perplexity_ratio,
     )
-
-
-def _settled(
-    head: Publication | None, verdicts: Sequence[Verdict], request: BuildRequest | None
-) -> tuple[VariantResult, ...]:
-    """The results that are known without building."""
-    building = set(request.recipes) if request else set()
-    return tuple(_known(head, v) for v in verdicts if v.recipe not in building)
 
 
 def _known(head: Publication | None, verdict: Verdict) -> VariantResult:

@@ -1,4 +1,4 @@
-"""The picture on the card: what each variant costs in bytes and loses in fidelity.
+"""The picture on the card, and of a tuning: what each variant costs in bytes and loses in fidelity.
 
 Drawn on a canvas of its own, without pyplot, whose figures are one global per process and never freed by
 themselves; and without the metadata matplotlib adds, so that the same publication gives the same bytes. The
@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from bot.publication import Publication
 from bot.withheld import token_withheld
@@ -27,6 +28,7 @@ LOOKS: dict[str, tuple[str, str, str, float]] = {
     "recommended": ("o", "#0969da", "#0969da", 110),
     "cookbook": ("s", "none", "#bc4c00", 90),
     "ladder": ("D", "#8c959f", "#8c959f", 50),
+    "chosen": ("*", "#1a7f37", "#1a7f37", 220),
 }
 LOWEST = 1e-9
 LABEL_CHARACTERS = 28
@@ -35,6 +37,15 @@ _STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 
 Pixel = tuple[float, float]
 Box = tuple[float, float, float, float]
+
+
+class Mark(NamedTuple):
+    """One thing to draw: `preset` is a key of LOOKS, `size` is in bytes."""
+
+    label: str
+    preset: str
+    size: int
+    kl: float
 
 
 @dataclass(frozen=True)
@@ -48,14 +59,22 @@ class Point:
     height: float
 
 
+Drawn = TypeVar("Drawn", Mark, Point)
+
+
 def draw(publication: Publication) -> bytes:
     """A PNG of size against mean KL. Equal publications give equal bytes (with one version of matplotlib)."""
-    points, unit = _points(publication)
+    title = f"{plain(publication.repo.rpartition('/')[2], 60)}: size against distance to the source"
+    return picture(title, [Mark(short(v.title), v.preset, v.bytes, v.fidelity.kl_mean) for v in publication.variants])
+
+
+def picture(title: str, marks: Iterable[Mark]) -> bytes:
+    """A PNG of these marks under a title; what has no finite KL is left out."""
+    points, unit = _points(marks)
     figure = Figure(figsize=(8, 4.8), dpi=144, facecolor=PAPER)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.085, 0.12, 0.885, 0.72), facecolor=PAPER)
     _frame(axes, points, unit)
-    title = f"{_plain(publication.repo.rpartition('/')[2], 60)}: size against distance to the source"
     figure.text(0.085, 0.955, title, color=INK, fontsize=11.5, va="top", parse_math=False)
     _front(axes, points)
     _marks(axes, points)
@@ -65,9 +84,9 @@ def draw(publication: Publication) -> bytes:
     return buffer.getvalue()
 
 
-def pareto(points: list[Point]) -> list[Point]:
+def pareto(points: Iterable[Drawn]) -> list[Drawn]:
     """The points that no other beats: everything smaller is farther from the source. By size."""
-    front: list[Point] = []
+    front: list[Drawn] = []
     for point in sorted(points, key=lambda p: (p.size, p.kl, p.label)):
         if not front or point.kl < front[-1].kl:
             front.append(point)
@@ -80,21 +99,21 @@ def short(title: str) -> str:
     return last[1] if last else title.partition(",")[0]
 
 
-def _points(publication: Publication) -> tuple[list[Point], str]:
-    measured = [v for v in publication.variants if math.isfinite(v.fidelity.kl_mean)]
-    positive = [v.fidelity.kl_mean for v in measured if v.fidelity.kl_mean > 0]
+def _points(marks: Iterable[Mark]) -> tuple[list[Point], str]:
+    measured = [mark for mark in marks if math.isfinite(mark.kl)]
+    positive = [mark.kl for mark in measured if mark.kl > 0]
     # A log axis has no zero: what is exactly the source stands one decade below everything else, and says so.
     floor = max(LOWEST, min(positive) / 10) if positive else LOWEST
-    scale, unit = (1e9, "GB") if max((v.bytes for v in measured), default=0) >= 1e9 else (1e6, "MB")
+    scale, unit = (1e9, "GB") if max((mark.size for mark in measured), default=0) >= 1e9 else (1e6, "MB")
     points = [
         Point(
-            label=_plain(short(v.title), LABEL_CHARACTERS) + ("" if v.fidelity.kl_mean > 0 else " (KL 0)"),
-            preset=v.preset if v.preset in LOOKS else "ladder",
-            size=max(v.bytes, 1) / scale,
-            kl=max(v.fidelity.kl_mean, 0.0),
-            height=max(v.fidelity.kl_mean, floor),
+            label=plain(mark.label, LABEL_CHARACTERS) + ("" if mark.kl > 0 else " (KL 0)"),
+            preset=mark.preset if mark.preset in LOOKS else "ladder",
+            size=max(mark.size, 1) / scale,
+            kl=max(mark.kl, 0.0),
+            height=max(mark.kl, floor),
         )
-        for v in measured
+        for mark in measured
     ]
     return sorted(points, key=lambda p: (p.size, p.kl, p.label)), unit
 
@@ -145,7 +164,7 @@ def _marks(axes: Any, points: list[Point]) -> None:
     if points:
         # Above the frame, where no point can be.
         axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.012, 1.0), ncols=4, frameon=False, fontsize=9,
+            loc="lower left", bbox_to_anchor=(-0.012, 1.0), ncols=5, frameon=False, fontsize=9,
             labelcolor=INK, handletextpad=0.5, columnspacing=1.8, borderaxespad=0.2,
         )  # fmt: skip
 
@@ -225,7 +244,7 @@ def _pixels(point: Any) -> Pixel:
     return float(point[0]), float(point[1])
 
 
-def _plain(text: str, length: int) -> str:
+def plain(text: str, length: int) -> str:
     """Text the bundled font can draw: printable ASCII, cut to `length`."""
     line = "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split()))
     return line if len(line) <= length else line[: length - 3] + "..."

@@ -13,6 +13,9 @@ from bot.safetensors_header import Tensor
 
 FLOATS = frozenset(DTYPES.values())
 
+# How people call the traits that a recipe may ask for.
+TRAITS = {"longrope": "LongRoPE", "tied_embeddings": "tied embeddings", "experts": "experts"}
+
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
@@ -62,6 +65,11 @@ def of_recipe(release: Release, recipe: Recipe) -> Iterator[Problem]:
     """Problems of one recipe with this release."""
     if recipe.only_dtype not in (None, release.dtype):
         yield unsupported(f"It is for {recipe.only_dtype} sources; this one is {release.dtype}.")
+    for trait, wanted in recipe.only_when.items():
+        if bool(getattr(release.traits, trait)) is not wanted:
+            yield unsupported(f"It is for models {'with' if wanted else 'without'} {TRAITS.get(trait, trait)}.")
+    if (known := recipe.known_error(release.traits)) is not None:
+        yield caveat(known)
 
 
 def contradictions(release: Release, tensors: Mapping[str, Tensor]) -> Iterator[Problem]:

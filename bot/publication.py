@@ -7,11 +7,13 @@ of day or a duration: the same build gives the same bytes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
-from bot.models import ArtifactFile, Fidelity, Frozen, Precision, Sha, Sha256, SourceFile, digest
+from bot.models import ArtifactFile, Fidelity, Frozen, Precision, Sha, Sha256, SourceFile, Traits, digest
 
 SCHEMA = 1
 RECEIPT_PATH = "phimill.json"
@@ -36,7 +38,8 @@ class SourceDigests(Frozen):
 class PublishedVariant(Frozen):
     """One variant as it stands in the repo, with the evidence it was published on.
 
-    `files` are what a person downloads to run it; `extras` lie beside them (the importance matrix).
+    `files` are what a person downloads to run it; `extras` lie beside them (the importance matrix). `caveat` is how
+    its runtime is known to differ from the source on such a model.
     """
 
     recipe: str
@@ -54,6 +57,7 @@ class PublishedVariant(Frozen):
     bits_per_weight: float
     fidelity: Fidelity
     by_hand: tuple[str, ...] = ()
+    caveat: str = ""
     facts: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -113,6 +117,7 @@ class Publication(Frozen):
     parameters: int = 0
     original_context: int | None = None
     longrope: bool = False
+    traits: Traits | None = None
     license: str | None = None
     license_link: str | None = None
     language: tuple[str, ...] = ()
@@ -154,3 +159,37 @@ class Publication(Frozen):
                 for d in self.declined
             },
         )
+
+
+# What stands in the repos of an account: by source and backend, then by repo.
+Standing = dict[tuple[str, str], dict[str, Summary]]
+
+
+class Stand(Frozen):
+    """Where a variant stands published, and its figures. `tag` is what to pin."""
+
+    repo: str
+    tag: str
+    bytes: int
+    kl_mean: float
+
+
+def stands(repos: Mapping[str, Summary], made_from: str) -> dict[str, Stand]:
+    """By recipe, what stands in these repos that was made from these source bytes.
+
+    A card is untrusted, even one of ours: figures that make no sense are no evidence.
+    """
+    found = {}
+    for repo, summary in repos.items():
+        for recipe, mark in summary.recipes.items():
+            size, distance = mark.bytes or 0, mark.kl_mean
+            if mark.made_from == made_from and size > 0 and distance is not None and math.isfinite(distance):
+                found[recipe] = Stand(repo=repo, tag=_pinned(summary, mark), bytes=size, kl_mean=distance)
+    return found
+
+
+def _pinned(summary: Summary, mark: RecipeMark) -> str:
+    """The newest tag that holds a variant, or `main` while the first such version is being built."""
+    if summary.complete:
+        return summary.version
+    return mark.version if mark.version not in (None, summary.version) else "main"

@@ -15,16 +15,22 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from bot.devices import devices
 from bot.errors import PhimillError, UsageError
-from bot.models import Frozen, Precision, Recipe, Release, Status, Traits
+from bot.models import Frozen, Recipe, Release, Status, Traits
+from bot.settings import Settings
 
 
 class Snippet(Frozen):
-    """One way to run a model. What `code` may hold in braces is filled in by the card (`bot.card`)."""
+    """One way to run a model. What `code` may hold in braces is filled in by the card (`bot.card`).
+
+    `install` is the shell command after which `code` runs in an empty environment, where there is one.
+    """
 
     title: str
     language: str
     code: str
+    install: str = ""
 
 
 class Support(Frozen):
@@ -42,11 +48,11 @@ class Architecture(Support):
 
 
 class Costs(Frozen):
-    """CPU-seconds per GB (1e9 bytes) of 16-bit weights, and memory. `check` and `export` use one core, the
-    rest all.
+    """What the work that a backend's recipes share costs: CPU-seconds per GB (1e9 bytes) of 16-bit weights; memory.
 
-    `memory_bytes` is what any step holds; the other two are bytes per byte of the weights that the step
-    loads.
+    `check` and `export` use one core, the rest all. `memory_bytes` is what any step holds; the other memory figures
+    are bytes per byte of the weights that the step loads. `intermediate` is what lies on the disk beside source and
+    variant, in bytes per byte of 16-bit weights. A recipe adds its own costs (`Recipe.cpu_seconds`).
     """
 
     check: float = 0
@@ -56,7 +62,7 @@ class Costs(Frozen):
     memory_bytes: int = 0
     imatrix_memory_per_byte: float = 0
     evaluate_memory_per_byte: float = 0
-    quantize: dict[str, float] = Field(default_factory=dict)
+    intermediate: float = 0
 
 
 class ReferenceCosts(Frozen):
@@ -64,6 +70,7 @@ class ReferenceCosts(Frozen):
 
     check: float
     evaluate: float
+    memory_bytes: int
     evaluate_memory_per_byte: float
     evaluate_memory_per_byte_least: float
 
@@ -76,26 +83,17 @@ class PreTokenizers(Frozen):
 
 
 class Backend(Frozen):
-    """One backend: what its repos are called, what it can make, of what, and at which cost.
-
-    `baseline` is the recipe of its unquantized export, which every other variant is measured against.
-    """
+    """One backend: what it can make, of what, and at which cost."""
 
     id: str
     title: str
-    repo: str
     library_name: str
     tags: tuple[str, ...] = ()
     snippets: tuple[Snippet, ...] = Field(default=(), alias="pull")
     recipes: tuple[Recipe, ...]
-    baseline: str
     architectures: dict[str, Architecture]
     costs: Costs
     pretokenizers: PreTokenizers | None = None
-
-    def target(self, namespace: str, model: str) -> str:
-        """The repo that conversions of `model` are published to."""
-        return self.repo.format(ns=namespace, m=model)
 
 
 @lru_cache(maxsize=1)
@@ -114,6 +112,30 @@ def backends() -> dict[str, Backend]:
 def reference_costs() -> ReferenceCosts:
     """What measuring a release takes, whatever the backend."""
     return ReferenceCosts.model_validate(_toml(files("converters") / "reference" / "costs.toml")["costs"])
+
+
+def enabled(settings: Settings) -> tuple[Backend, ...]:
+    """The backends that are built for unless somebody asks for others by name.
+
+    Raises:
+        UsageError: the settings name a backend that does not exist.
+    """
+    known = backends()
+    for name in settings.backends or ():
+        if name not in known:
+            raise UsageError(
+                f"PHIMILL_BACKENDS names {name!r}, which is no backend.", f"There are {', '.join(known)}."
+            )
+    return tuple(b for b in known.values() if settings.backends is None or b.id in settings.backends)
+
+
+def by_target(recipes: Iterable[Recipe], namespace: str, model: str) -> dict[str, tuple[Recipe, ...]]:
+    """The recipes by the repo that they are published to."""
+    found: dict[str, tuple[Recipe, ...]] = {}
+    for recipe in recipes:
+        repo = recipe.target(namespace, model)
+        found[repo] = (*found.get(repo, ()), recipe)
+    return found
 
 
 def all_recipes() -> tuple[Recipe, ...]:
@@ -136,38 +158,45 @@ def by_id(ids: Iterable[str]) -> tuple[Recipe, ...]:
 
 
 def defaults(backend: str) -> tuple[Recipe, ...]:
-    """What is made of every release. What does not suit one is refused by its verdict, which is recorded."""
+    """What is made of every release that it suits."""
     return tuple(recipe for recipe in backends()[backend].recipes if recipe.default)
 
 
 def select(asked: Sequence[str], release: Release, backend: str) -> tuple[Recipe, ...]:
     """The recipes of one backend that were asked for: by id (`gguf/int4`), by backend (`gguf`), or `all`.
 
-    Nothing asked means the defaults. A broad word leaves out what is made for another element type than the
-    release has; an id is taken at its word, and the verdict then says why not.
+    Nothing asked means the defaults. A broad word leaves out what is made for releases of another kind; an id is taken
+    at its word, and the verdict then says why not.
 
     Raises:
         UsageError: no backend has such a recipe.
     """
     if not asked:
-        return defaults(backend)
+        return tuple(recipe for recipe in defaults(backend) if recipe.suits_release(release))
     broad = {"all", *backends()}
     by_id(name for name in asked if name not in broad)
     wide = not {"all", backend}.isdisjoint(asked)
     return tuple(
         recipe
         for recipe in backends()[backend].recipes
-        if recipe.id in asked or (wide and recipe.only_dtype in (None, release.dtype))
+        if recipe.id in asked or (wide and recipe.suits_release(release))
     )
 
 
 def load(folder: Traversable) -> Backend:
     """Read one backend's data files. Raises as `backends`."""
     table = _toml(folder / "recipes.toml")
-    backend = table.get("backend", {})
-    listed = [{"backend": backend.get("id"), **recipe} for recipe in table.get("recipe", [])]
+    backend = dict(table.get("backend", {}))
+    common = {
+        "backend": backend.get("id"),
+        "repo": backend.pop("repo", None),
+        "baseline": backend.pop("baseline", None),
+    }
+    runtime = table.get("runtime", {})
+    listed = [
+        {**common, **recipe, "runtime": {**runtime, **recipe.get("runtime", {})}} for recipe in table.get("recipe", [])
+    ]
     spelled = {**backend, "recipes": listed, "costs": table.get("costs", {})}
-    spelled.setdefault("baseline", _unquantized(listed))
     spelled["architectures"] = {k: _architecture(v) for k, v in _toml(folder / "architectures.toml").items()}
     hashes = folder / "pretokenizers.json"
     if hashes.is_file():
@@ -195,21 +224,23 @@ def _architecture(table: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in table.items() if name not in traits}, "when": traits}
 
 
-def _unquantized(recipes: Sequence[dict[str, Any]]) -> str:
-    """The first recipe that keeps 16 bits and suits every source."""
-    fits = (r for r in recipes if r.get("precision") == Precision.FP16 and "only_dtype" not in r)
-    return str(next((r.get("id") for r in fits), ""))
-
-
 def _check(folder: Traversable, backend: Backend) -> None:
     """Ids are unique and start with the backend's; two recipes of one repo never write the same file."""
-    for what in ("id", "file"):
-        values = [getattr(recipe, what) for recipe in backend.recipes]
+    for what, values in (
+        ("id", [recipe.id for recipe in backend.recipes]),
+        ("file", [f"{recipe.repo} {recipe.file}" for recipe in backend.recipes]),
+    ):
         double = {value for value in values if values.count(value) > 1}
         if double:
             raise PhimillError(f"{folder}/recipes.toml: {what} {min(double)!r} is there twice.")
+    known = {recipe.id: recipe for recipe in backend.recipes}
     for recipe in backend.recipes:
+        where = f"{folder}/recipes.toml: {recipe.id!r}"
         if not recipe.id.startswith(f"{recipe.backend}/"):
-            raise PhimillError(f"{folder}/recipes.toml: {recipe.id!r} does not start with its backend.")
-    if backend.baseline not in {recipe.id for recipe in backend.recipes}:
-        raise PhimillError(f"{folder}/recipes.toml: the baseline {backend.baseline!r} is not a recipe.")
+            raise PhimillError(f"{where} does not start with its backend.")
+        if recipe.baseline not in known or known[recipe.baseline].baseline != recipe.baseline:
+            raise PhimillError(f"{where}: the baseline {recipe.baseline!r} is not a recipe that is its own baseline.")
+        if unknown := {*recipe.only_when, *recipe.runtime_error} - set(Traits.model_fields):
+            raise PhimillError(f"{where}: {min(unknown)!r} is not a trait.")
+        if unknown := set(recipe.devices) - set(devices()):
+            raise PhimillError(f"{where}: {min(unknown)!r} is not a device of bot/devices.toml.")

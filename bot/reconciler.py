@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from bot import catalog, recipes, toolchain
@@ -18,10 +19,10 @@ from bot.engine import Engine
 from bot.errors import PhimillError
 from bot.hub import Hub
 from bot.journal import Journal
-from bot.models import BuildRequest, Phase, RepoRef, digest
+from bot.models import BuildRequest, Phase, Recipe, RepoRef, digest
 from bot.planner import settled
 from bot.planning import Planning
-from bot.publication import Summary
+from bot.publication import Standing, Summary
 from bot.publisher import Publisher
 from bot.recipes import Backend
 from bot.settings import Settings
@@ -31,6 +32,20 @@ AGAIN_SECONDS = 3600.0
 
 
 log = logging.getLogger(__name__)
+
+
+def standing(hub: Hub, namespace: str) -> Standing:
+    """What our own repos say they hold, from one listing of them."""
+    backends, found = recipes.backends(), dict[tuple[str, str], dict[str, Summary]]()
+    for repo in hub.list_org(namespace):
+        block = summary_from_card_data(repo.card)
+        if block is None or block.backend not in backends:
+            continue
+        # A copy of our card in some other repo is not our repo.
+        model = block.source.split("/")[-1]
+        if repo.repo in recipes.by_target(backends[block.backend].recipes, namespace, model):
+            found.setdefault((block.source, block.backend), {})[repo.repo] = block
+    return found
 
 
 class Reconciler:
@@ -57,15 +72,15 @@ class Reconciler:
 
     def reconcile(self, only: RepoRef | None = None) -> tuple[Build, ...]:
         """Queue what is missing. When nothing changed: one listing per organisation, and one of our own repos."""
-        standing = self.standing()
+        there = standing(self._hub, self._namespace)
         queued: list[Build] = []
         late: Exception | None = None
         for candidate in catalog.releases(self._hub, self._settings.watch):
             if only is not None and candidate.repo != only.repo:
                 continue
-            for backend in recipes.backends().values():
+            for backend in recipes.enabled(self._settings):
                 try:
-                    build = self._one(candidate, backend, standing.get((candidate.repo, backend.id)))
+                    build = self._one(candidate, backend, there.get((candidate.repo, backend.id), {}))
                 except Exception as error:
                     # One bad repo must not keep the others waiting.
                     log.warning("Looking at %s failed.", candidate.repo, exc_info=not isinstance(error, PhimillError))
@@ -79,33 +94,23 @@ class Reconciler:
                 raise late
         return tuple(queued)
 
-    def standing(self) -> dict[tuple[str, str], Summary]:
-        """What our own repos say they hold, by source and backend."""
-        backends, found = recipes.backends(), {}
-        for repo in self._hub.list_org(self._namespace):
-            block = summary_from_card_data(repo.card)
-            if block is None or block.backend not in backends:
-                continue
-            # A copy of our card in some other repo is not our repo.
-            if repo.repo == backends[block.backend].target(self._namespace, block.source.split("/")[-1]):
-                found[block.source, block.backend] = block
-        return found
-
-    def _one(self, candidate: Candidate, backend: Backend, published: Summary | None) -> Build | None:
-        wanted = recipes.defaults(backend.id)
+    def _one(self, candidate: Candidate, backend: Backend, published: dict[str, Summary]) -> Build | None:
+        wanted = self._wanted(backend, published)
         lock = toolchain.lock_digest(backend.id)
-        self._repair_tag(candidate, backend, published)
-        if settled(candidate.sha, wanted, lock, published):
+        for repo, summary in published.items():
+            self._repair_tag(repo, summary)
+        groups = recipes.by_target(wanted, self._namespace, candidate.repo.split("/")[1])
+        if all(settled(candidate.sha, group, lock, published.get(repo)) for repo, group in groups.items()):
             return None
         note = f"seen:{candidate.repo}:{backend.id}:{self._namespace}"
-        standing = published.model_dump(mode="json") if published else None
+        there = {repo: summary.model_dump(mode="json") for repo, summary in published.items()}
         ours = (version("phimill"), toolchain.code_path(settings=self._settings).name)
-        state = digest(candidate.sha, lock, [r.digest for r in wanted], standing, ours)
+        state = digest(candidate.sha, lock, [r.digest for r in wanted], there, ours)
         seen, _, until = (self._journal.note(note) or "").partition(" ")
         if seen == state and time.time() < float(until):
             return None
         try:
-            request = self._request(candidate, backend)
+            request = self._request(candidate, backend, wanted)
             if request is not None and (seen == state or self._may_begin(request)):
                 self._journal.set_note(note, "")
                 return self._engine.submit(request, person=False)
@@ -118,12 +123,17 @@ class Reconciler:
         self._journal.set_note(note, f"{state} {until}")
         return None
 
-    def _request(self, candidate: Candidate, backend: Backend) -> BuildRequest | None:
+    def _wanted(self, backend: Backend, published: dict[str, Summary]) -> tuple[Recipe, ...]:
+        """The default recipes, and whatever else somebody has had made: it is kept up to date with them."""
+        there = {name for summary in published.values() for name in summary.recipes}
+        return tuple(recipe for recipe in backend.recipes if recipe.default or recipe.id in there)
+
+    def _request(self, candidate: Candidate, backend: Backend, wanted: Sequence[Recipe]) -> BuildRequest | None:
         """The build this candidate needs. None when nothing of it can be made; the reason goes to the page."""
         why = f"why:{candidate.repo}:{backend.id}"
         try:
             release = catalog.release(self._hub, RepoRef(repo=candidate.repo, revision=candidate.sha))
-            chosen = recipes.defaults(backend.id)
+            chosen = [recipe for recipe in wanted if recipe.suits_release(release)]
             plan = self._planning.plan_backend(backend, release, chosen, self._namespace, remake_stale=False)
         except PhimillError as error:
             self._journal.set_note(why, str(error))
@@ -145,12 +155,9 @@ class Reconciler:
             raise error
         return not latest.over or (error is not None and error.retryable)
 
-    def _repair_tag(self, candidate: Candidate, backend: Backend, published: Summary | None) -> None:
+    def _repair_tag(self, repo: str, published: Summary) -> None:
         """Once per process and version: a complete version has its tag, even if the mill died just before it."""
-        if published is None or not published.complete:
-            return
-        repo = backend.target(self._namespace, candidate.repo.split("/")[1])
-        if f"{repo}@{published.version}" in self._tagged:
+        if not published.complete or f"{repo}@{published.version}" in self._tagged:
             return
         state = self._publisher.head(repo).publication
         if state is not None:

@@ -9,7 +9,8 @@ from bot import recipes, toolchain
 from bot.builds import Build
 from bot.catalog import Candidate
 from bot.models import Frozen, Phase, Recipe
-from bot.publication import Summary
+from bot.publication import Standing, Summary
+from bot.recipes import Backend
 
 State = Literal["published", "building", "waiting", "refused", "failed", "stale", "missing"]
 
@@ -29,7 +30,8 @@ class ReleaseRow(Frozen):
 
 def rows(
     candidates: Sequence[Candidate],
-    standing: dict[tuple[str, str], Summary],
+    backends: Sequence[Backend],
+    standing: Standing,
     builds: Sequence[Build],
     why: dict[tuple[str, str], str],
     namespace: str,
@@ -38,17 +40,16 @@ def rows(
     """The table, from one look at the Hub (`candidates`, `standing`) and at the queue (`builds`, newest first)."""
     table = []
     for candidate in candidates:
-        for backend in recipes.backends().values():
-            published = standing.get((candidate.repo, backend.id))
+        for backend in backends:
+            published = standing.get((candidate.repo, backend.id), {})
             newest = next(
                 (b for b in builds if b.request.repo == candidate.repo and b.request.backend == backend.id),
                 None,
             )
-            url = f"{endpoint}/{backend.target(namespace, candidate.repo.split('/')[1])}"
             reason = why.get((candidate.repo, backend.id), "")
-            table += [
-                _row(candidate, recipe, published, newest, url, reason) for recipe in recipes.defaults(backend.id)
-            ]
+            for recipe in recipes.defaults(backend.id):
+                target = recipe.target(namespace, candidate.repo.split("/")[1])
+                table.append(_row(candidate, recipe, published.get(target), newest, f"{endpoint}/{target}", reason))
     return tuple(table)
 
 

@@ -172,7 +172,7 @@ class Child:
             figures = f"{held / GIB:.1f} GiB of memory; {limits.memory / GIB:.1f} is its limit"
             raise ConverterStopped(
                 f"The converter was stopped at {figures}.",
-                "Raise PHIMILL_MEMORY_LIMIT, or use a machine with more memory.",
+                "Raise PHIMILL_MEMORY_BUDGET, or use a machine with more memory.",
             )
         for folder in self._writes if limits.disk_floor else ():
             free = shutil.disk_usage(folder).free

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,18 @@ def make_seal(folder: Path, facts: Mapping[str, Any], known: Mapping[str, str]) 
 
 
 def write_seal(path: Path, seal: Seal) -> None:
-    """Write `seal` so that it is there completely or not at all, also after a power cut."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".seal-", delete=False) as file:
-        file.write(seal.model_dump_json())
+    """Write `seal` to `path`."""
+    write_whole(path, seal.model_dump_json().encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there completely or not at all, also after a power cut."""
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:12]}")
+    with draft.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(file.name, path)
+    draft.replace(path)
 
 
 def read_seal(path: Path) -> Seal | None:

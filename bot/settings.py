@@ -33,16 +33,19 @@ class Settings(BaseSettings):
     namespace: str | None = Field(
         default=None, description="Where automatic conversions are published. Unset: the token's own account."
     )
+    backends: tuple[str, ...] | None = Field(
+        default=None, description="Backends to build with, as JSON. Unset: all of them."
+    )
     watch: tuple[str, ...] = Field(default=("microsoft",), description="Organisations whose Phi releases are built.")
     poll_seconds: float = Field(default=300.0, gt=0, description="How often the watcher looks when no hint comes.")
     webhook_secret: SecretStr | None = Field(
         default=None, description="Shared secret of the webhook endpoint. Unset: the endpoint is off."
     )
     threads: int | None = Field(default=None, gt=0, description="Threads for converters. Unset: every core.")
-    memory_limit: int | None = Field(
+    memory_budget: int | None = Field(
         default=None,
         gt=0,
-        description="Bytes a converter's process tree may hold. Unset: 80 % of what is there.",
+        description="Bytes that all converters together may hold. Unset: 80 % of what is there.",
     )
     build_timeout: float = Field(default=6 * 3600.0, gt=0, description="Seconds one converter call may take.")
     disk_floor: int = Field(default=1 * GIB, ge=0, description="Free bytes that a build must leave on the disk.")

@@ -8,19 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bot import catalog, converter, recipes, sandbox, toolchain
-from bot.doctor import cores, memory_budget
+from bot import catalog, converter, costs, recipes, sandbox, toolchain
+from bot.admission import Admission, Grant, Peaks
+from bot.doctor import memory_budget
 from bot.errors import ConverterFailed
 from bot.fetch import fetch
 from bot.hub import Hub
-from bot.models import Artifact, BuildRequest, Fidelity, Recipe, Release
+from bot.models import Artifact, BuildRequest, Fidelity, Recipe, Release, Target
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.recipes import Backend
 from bot.settings import GIB, Settings
@@ -36,6 +37,17 @@ WINDOWS, WINDOW_TOKENS = 8, 256
 LOGPROBS = "logprobs"
 
 
+@dataclass(frozen=True)
+class Work:
+    """One piece of work for a child: what it will hold in memory (bytes), may read and may write."""
+
+    backend: str
+    name: str
+    memory: int
+    read: tuple[Path, ...]
+    write: tuple[Path, ...]
+
+
 class Stages:
     """What one build can have made for it."""
 
@@ -47,15 +59,17 @@ class Stages:
         release: Release,
         backend: Backend,
         steps: Steps,
+        admission: Admission,
     ) -> None:
         self._settings = settings
+        self._admission = admission
+        self._peaks = Peaks(steps.journal)
         self._hub = hub
         self._request = request
         self._release = release
         self._backend = backend
         self._steps = steps
         self._workspace = Workspace(settings)
-        self._threads = settings.threads or cores()
         self._code = toolchain.code_path(settings=settings)
         # Folders are named by all that their content depends on: our own converters and texts too.
         self._made_with = f"{request.toolchain} {self._code.name}"
@@ -69,11 +83,11 @@ class Stages:
             )  # fmt: skip
         return toolchain.named_versions(self._backend.id, settings=self._settings)
 
-    def fresh(self, tools: dict[str, str], declined: Sequence[Declined]) -> Publication:
-        """The state that this build would publish into an empty repo, without a variant yet."""
+    def fresh(self, target: Target, tools: dict[str, str], declined: Sequence[Declined]) -> Publication:
+        """The state that this build would publish into its target if that were empty, without a variant yet."""
         release, code = self._release, self._code
         return Publication(
-            repo=self._backend.target(self._request.namespace, release.name),
+            repo=target.repo,
             backend=self._backend.id,
             source=release.repo,
             source_sha=release.sha,
@@ -82,12 +96,13 @@ class Stages:
             parameters=release.parameters,
             original_context=release.traits.original_context,
             longrope=release.traits.longrope,
+            traits=release.traits,
             license=release.license,
             license_link=release.license_link,
             language=release.language,
             private=release.private,
             digests=catalog.classify_files(release),
-            version=self._request.version,
+            version=target.version,
             complete=False,
             declined=tuple(declined),
             tools=tools,
@@ -112,21 +127,20 @@ class Stages:
             with workspace.using(source), workspace.making(shared, self._steps.cancelled):
                 workspace.require(int(self._release.parameters * recipe.bits_per_weight / 8))
                 shared.mkdir(exist_ok=True)
-                reply = self._call(
-                    self._backend.id,
-                    self._convert_request(recipe, source, workspace.clear(folder), shared),
-                    telling, read=[source], write=[folder, shared],
-                )  # fmt: skip
+                request = self._convert_request(recipe, source, workspace.clear(folder), shared)
+                memory = costs.converting(self._release, recipe, self._backend.costs)
+                work = Work(self._backend.id, f"convert {recipe.id}", memory, (source,), (folder, shared))
+                reply = self._call(work, request, telling)
             artifact = reply.artifacts[0]
             if artifact.recipe != recipe.id:
                 raise ConverterFailed(f"The converter made {artifact.recipe} when asked for {recipe.id}.")
             facts = {"artifact": artifact.model_dump(mode="json")}
-            workspace.seal(folder, facts, {f.path: f.sha256 for f in artifact.files})
+            workspace.seal(folder, facts, {f.path: f.sha256 for f in (*artifact.files, *artifact.extras)})
             return artifact
 
     def _convert_request(self, recipe: Recipe, source: Path, out: Path, shared: Path) -> dict[str, Any]:
         release, code = self._release, self._code
-        repo = self._backend.target(self._request.namespace, release.name)
+        repo = recipe.target(self._request.namespace, release.name)
         return {
             "verb": "convert",
             "source": str(source),
@@ -146,27 +160,24 @@ class Stages:
                 "tags": list(self._backend.tags),
             },
             "split_bytes": self._settings.split_bytes,
-            "threads": self._threads,
         }
 
     def prove(self, recipe: Recipe, telling: Telling) -> Fidelity:
         """How far a variant is from the source, and from its backend's unquantized export."""
-        baseline = self._baseline_dir()
-        if recipe.id != self._backend.baseline:
-            self._prove_baseline(telling)
-            with self._workspace.using(baseline):
-                return self._evaluate(
-                    recipe, telling, {"baseline": str(baseline / LOGPROBS)}, read=[baseline], write=[]
-                )
-        return self._prove_baseline(telling)
+        baseline = recipes.by_id([recipe.baseline])[0]
+        measured = self._prove_baseline(baseline, telling)
+        if recipe.id == baseline.id:
+            return measured
+        folder = self._baseline_dir(baseline)
+        with self._workspace.using(folder):
+            return self._evaluate(recipe, telling, {"baseline": str(folder / LOGPROBS)}, read=[folder], write=[])
 
-    def _baseline_dir(self) -> Path:
-        recipe = recipes.by_id([self._backend.baseline])[0]
-        return self._workspace.reference_dir(self._release, f"{self._made_with} {recipe.digest}")
+    def _baseline_dir(self, baseline: Recipe) -> Path:
+        return self._workspace.reference_dir(self._release, f"{self._made_with} {baseline.digest}")
 
-    def _prove_baseline(self, telling: Telling) -> Fidelity:
-        """Measure the unquantized export once, and keep its own log-probabilities for all the others."""
-        folder, recipe = self._baseline_dir(), recipes.by_id([self._backend.baseline])[0]
+    def _prove_baseline(self, recipe: Recipe, telling: Telling) -> Fidelity:
+        """Measure an unquantized export once, and keep its own log-probabilities for all the others."""
+        folder = self._baseline_dir(recipe)
         with self._workspace.making(folder, self._steps.cancelled):
             if (seal := self._workspace.sealed(folder)) is not None:
                 return Fidelity.model_validate(seal.facts["fidelity"])
@@ -185,11 +196,12 @@ class Stages:
             "verb": "evaluate",
             "artifact": str(folder / artifact.files[0].path),
             "reference": str(reference / LOGPROBS),
-            "threads": self._threads,
             **extra,
         }
+        memory = costs.evaluating(self._release, recipe, self._backend.costs)
+        work = Work(self._backend.id, f"evaluate {recipe.id}", memory, (folder, reference, *read), tuple(write))
         with self._workspace.using(folder), self._workspace.using(reference):
-            reply = self._call(self._backend.id, request, telling, read=[folder, reference, *read], write=write)
+            reply = self._call(work, request, telling)
         try:
             return Fidelity.model_validate(reply.metrics.values if reply.metrics else {})
         except ValidationError as error:
@@ -209,11 +221,10 @@ class Stages:
                     "text": str(self._code / EVALUATION),
                     "windows": WINDOWS,
                     "window_tokens": WINDOW_TOKENS,
-                    "threads": self._threads,
-                    "memory": memory_budget(self._settings),
                 }
+                memory = costs.referencing(self._release, memory_budget(self._settings))
                 with workspace.using(source):
-                    self._call(REFERENCE, request, telling, read=[source], write=[out])
+                    self._call(Work(REFERENCE, REFERENCE, memory, (source,), (out,)), request, telling)
                 workspace.seal(folder, {})
         return folder
 
@@ -226,32 +237,42 @@ class Stages:
             self._steps.cancelled,
         )
 
-    def _call(
-        self, backend: str, request: dict[str, Any], telling: Telling, *, read: list[Path], write: list[Path]
-    ) -> converter.Reply:
-        work = self._settings.home / "work" / "tmp"
-        work.mkdir(parents=True, exist_ok=True)
+    def _call(self, work: Work, request: dict[str, Any], telling: Telling) -> converter.Reply:
+        """Have a child do it, as soon as the machine has room for it."""
+        size = self._release.parameters
+        memory = self._peaks.corrected(work.name, size, work.memory)
+        with self._admission.admitted(memory, self._steps.cancelled, person=self._steps.person) as grant:
+            share = {"threads": grant.threads}
+            if work.backend == REFERENCE:
+                share["memory"] = grant.memory
+            reply = self._run(work, {**request, **share}, telling, grant)
+        outcome = reply.outcome
+        self._peaks.remember(work.name, size, outcome.peak_memory)
+        telling.log(
+            "info",
+            f"{work.backend} took {outcome.wall:.1f} s, {outcome.cpu:.1f} CPU s, "
+            f"{outcome.peak_memory / GIB:.2f} GiB, on {grant.threads} threads",
+        )
+        return reply
+
+    def _run(self, work: Work, request: dict[str, Any], telling: Telling, grant: Grant) -> converter.Reply:
+        folder = self._settings.home / "work" / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
         limits = sandbox.Limits(
-            memory=memory_budget(self._settings),
+            memory=grant.memory,
             wall=self._settings.build_timeout,
             file_size=max(8 * self._release.parameters, 2 * GIB),
-            threads=self._threads,
+            threads=grant.threads,
             disk_floor=self._settings.disk_floor,
         )
-        reply = converter.call(
-            backend, request, read=[self._code, *read], write=write, work=work, limits=limits,
+        return converter.call(
+            work.backend, request, read=[self._code, *work.read], write=work.write, work=folder, limits=limits,
             on_progress=telling.progress, on_log=telling.log, cancelled=self._steps.cancelled,
             settings=self._settings,
         )  # fmt: skip
-        facts = asdict(reply.outcome)
-        telling.log("info", f"{backend} took {facts['wall']:.1f} s, {facts['cpu']:.1f} CPU s, "
-                            f"{facts['peak_memory'] / GIB:.2f} GiB")  # fmt: skip
-        return reply
 
-    def variant(self, recipe: Recipe, artifact: Artifact, fidelity: Fidelity) -> PublishedVariant:
+    def variant(self, recipe: Recipe, version: str, artifact: Artifact, fidelity: Fidelity) -> PublishedVariant:
         """The variant as it will stand on the card and in the receipt."""
-        stem = recipe.file.format(m=self._release.name).rsplit(".", 1)[0]
-        weights = tuple(f for f in artifact.files if f.path.startswith(stem))
         return PublishedVariant(
             recipe=recipe.id,
             title=recipe.title,
@@ -262,12 +283,13 @@ class Stages:
             recipe_digest=recipe.digest,
             toolchain=self._request.toolchain,
             made_from=catalog.classify_files(self._release).made_from,
-            version=self._request.version,
-            files=weights,
-            extras=tuple(f for f in artifact.files if f not in weights),
+            version=version,
+            files=artifact.files,
+            extras=artifact.extras,
             bits_per_weight=artifact.bits_per_weight,
             fidelity=fidelity,
             by_hand=recipe.by_hand,
+            caveat=recipe.known_error(self._release.traits) or "",
             facts=artifact.facts,
         )
 
@@ -278,7 +300,8 @@ class Stages:
     def clear(self) -> None:
         """Delete what only this build needed. The source and the reference stay for the next backend."""
         with suppress(OSError):
-            for recipe in recipes.by_id([*self._request.recipes, self._backend.baseline]):
+            made = recipes.by_id(self._request.recipes)
+            for recipe in (*made, *recipes.by_id(r.baseline for r in made)):
                 self.drop(recipe)
             shared = self._workspace.shared_dir(self._release, self._backend.id, self._made_with)
             self._workspace.drop(shared)

@@ -36,8 +36,11 @@ class Steps:
         once: Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]],
         cancelled: Callable[[], bool],
         paused: Callable[[], bool],
+        *,
+        person: bool = False,
     ) -> None:
         self.build = build
+        self.person = person
         self.journal = journal
         self.cancelled = cancelled
         self._once = once

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.builds import Progress
-from bot.journal import Journal
 
 QUIET_SECONDS = 0.5
+
+
+class Ear(Protocol):
+    """Who is told: the journal, or a terminal."""
+
+    def write(self, build: str, level: str, stage: str, text: str) -> None: ...
+    def set_progress(self, build: str, progress: Progress) -> None: ...
 
 
 class Telling:
     """The voice of one stage of one build. Progress is kept at most twice a second; its last word always is."""
 
-    def __init__(self, journal: Journal, build: str, stage: str, recipe: str | None = None) -> None:
-        self._journal = journal
+    def __init__(self, ear: Ear, build: str, stage: str, recipe: str | None = None) -> None:
+        self._ear = ear
         self._build = build
         self._stage = stage
         self._recipe = recipe
@@ -30,7 +37,7 @@ class Telling:
     def log(self, level: str, text: str) -> None:
         # A database that is away for a moment costs a line of the log, not hours of a converter's work.
         with suppress(SQLAlchemyError):
-            self._journal.write(self._build, level, self._stage, text)
+            self._ear.write(self._build, level, self._stage, text)
 
     def progress(self, part: str, done: float, total: float, unit: str) -> None:
         """Say how far a part of the stage is. The estimate assumes that the rest goes as fast as what is done."""
@@ -45,4 +52,4 @@ class Telling:
         stage = f"{self._stage}: {part}" if part else self._stage
         said = Progress(stage=stage, recipe=self._recipe, done=done, total=total, unit=unit, eta=eta)
         with suppress(SQLAlchemyError):
-            self._journal.set_progress(self._build, said)
+            self._ear.set_progress(self._build, said)

@@ -17,10 +17,13 @@ Events:
     {"event": "described", "backend", "versions": {package: version}, "architectures": [class names]}
     {"event": "progress",  "stage", "done", "total", "unit"}        at most about five a second for one stage
     {"event": "log",       "level", "text"}
-    {"event": "artifact",  "recipe", "files": [names relative to `out`], "bits_per_weight", "facts": {...}}
+    {"event": "artifact",  "recipe", "files": [names], "extras": [names], "bits_per_weight", "facts": {...}}
     {"event": "reference", "windows", "window_tokens", "vocabulary", "perplexity", "end_tokens": [ids]}
     {"event": "metrics",   "values": {the fields of the mill's Fidelity}, "details": {...}}
     {"event": "error",     "code", "message", "hint"}               code: see `ConverterError`
+
+An artifact's `files` are what a person downloads to run it, relative to `out`; the first is the one its runtime is
+pointed at (or whose folder is), and the one that `evaluate` gets. `extras` lie beside them in the repo.
 
 Paths in a request are absolute. The child may write below `out`, `shared`, `save_baseline` and its own
 temporary folder, and needs no network. `converters.serve` answers requests; both use the standard library
@@ -56,7 +59,7 @@ class ConverterError(Exception):
 
 @dataclass(frozen=True)
 class RecipeRequest:
-    """What to make: `file` is a name with `{m}` for the model's name, `options` are the backend's own."""
+    """What to make: `file` is the first file's path with `{m}` for the model's name, `options` the backend's own."""
 
     id: str
     file: str

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters.base import ConverterError
+from converters.base import ConverterError, ConvertRequest, Events
+from converters.files import key_of, sha256_of, write_json
 
 F16_MAX = 65504.0
 _HEADER_LIMIT = 100_000_000
@@ -98,6 +99,30 @@ def survey(folder: Path, progress: Callable[[int, int], None] = lambda done, tot
         progress(done, total)
     dtypes = tuple(sorted({t.dtype for t in found}))
     return Survey(sum(t.parameters for t in found), dtypes, largest, where)
+
+
+def source_key(source: Path) -> str:
+    """Identify a snapshot by its small files' bytes and its weights' headers and sizes."""
+    parts: list[Any] = []
+    for file in sorted(source.iterdir()):
+        if file.suffix in (".json", ".jinja", ".model", ".txt"):
+            parts.append((file.name, sha256_of(file)))
+        elif file.suffix == ".safetensors":
+            with file.open("rb") as stream:
+                start = stream.read(1 << 16)
+            parts.append((file.name, file.stat().st_size, file.stat().st_mtime_ns, start.hex()))
+    return key_of(*parts)
+
+
+def kept_survey(request: ConvertRequest, events: Events) -> Survey:
+    """The survey of a request's source, made once for all recipes that share a folder. Raises as `survey`."""
+    kept = request.shared / f"survey-{source_key(request.source)}.json"
+    if kept.is_file():
+        raw = json.loads(kept.read_text(encoding="utf-8"))
+        return Survey(raw["parameters"], tuple(raw["dtypes"]), raw["largest"], raw["largest_tensor"])
+    found = survey(request.source, lambda done, total: events.progress("check weights", done, total, "bytes"))
+    write_json(kept, asdict(found))
+    return found
 
 
 def _read_header(file: Path) -> Iterator[TensorRef]:

@@ -43,7 +43,7 @@ def _once(shown: Demo, output: Output) -> int:
     there = [result for result in results if result.files and result.tag]
     if there:
         output.say("\nWithout --once the Hub keeps running, and this pulls a variant back:")
-        _say_pull_lines(shown, there[0], output)
+        _say_pull_lines(shown, next((r for r in there if r.repo == shown.target), None), output)
     return code or (0 if there else 1)
 
 

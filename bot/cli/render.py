@@ -114,10 +114,9 @@ def plan(planned: Plan, previews: Sequence[Preview]) -> RenderableType:
     """What a conversion would do, and the cards it would write where something stands already."""
     parts: list[RenderableType] = [release(planned.release), Text(), verdicts(planned.verdicts, {}), Text()]
     for request in planned.builds:
-        target = f"Would build {words.recipes(request.recipes)} with {request.backend} as {request.version}."
-        parts.append(cell(target))
-    if planned.repos:
-        parts.append(cell(f"Would publish to {', '.join(planned.repos)}."))
+        for target in request.targets:
+            made = words.recipes(target.recipes) or "nothing, only its card and tag"
+            parts.append(cell(f"Would build {made} with {request.backend}, to {target.repo} as {target.version}."))
     if not planned.builds:
         parts.append(cell("Nothing to build."))
     if planned.results:
@@ -174,7 +173,7 @@ def build(one: Build) -> RenderableType:
         ("source", words.source(one.request)),
         ("backend", one.request.backend),
         ("recipes", words.recipes(one.request.recipes)),
-        ("to", f"{one.request.namespace} as {one.request.version}"),
+        ("to", words.targets(one.request)),
         ("phase", f"{one.phase}: {words.outcome(one)}".rstrip(": ")),
         ("asked for", f"{words.ago(one.created)}, by {'a person' if one.person else 'the watcher'}"),
     ):

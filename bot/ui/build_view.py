@@ -60,7 +60,7 @@ def details(build: Build, endpoint: str) -> Markup:
     """Everything about one build but its log."""
     request = build.request
     who = "a person" if build.person else "the watcher"
-    target = f"{request.backend} for {request.namespace}, version {request.version}"
+    target = f"{request.backend}, to {words.targets(request)}"
     parts = [
         tag("h3", words.source(request)),
         tag("div", target, f", asked for by {who} {words.ago(build.created)}.", cls="quiet"),

