@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +16,10 @@ from bot.settings import Settings
 
 # Made once and shared by every test and every process that a test starts, whatever home that has.
 os.environ.setdefault("PHIMILL_TOOLCHAINS", str(Settings().toolchains))
+
+# That a machine is slow is no finding.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 MODELS = Path(__file__).parent / "models"
 

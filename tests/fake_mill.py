@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from bot.builds import Build, Failure, LogLine, Progress
 from bot.errors import PhimillError, UsageError
-from bot.mill import CheckReport, Plan, Preview, ReleaseRow
+from bot.mill import CheckReport, Event, Plan, Preview, ReleaseRow
 from bot.models import (
     BuildRequest,
     Needs,
@@ -17,6 +17,7 @@ from bot.models import (
     RepoRef,
     SourceFile,
     Status,
+    Target,
     Traits,
     VariantResult,
     Verdict,
@@ -52,10 +53,15 @@ def request(*recipes: str, repo: str = REPO, backend: str = "gguf") -> BuildRequ
         repo=repo,
         sha=SHA,
         backend=backend,
-        recipes=recipes or ("gguf/int4", "gguf/int8"),
         namespace="phimill",
         toolchain="0" * 64,
-        version="v1.0",
+        targets=(
+            Target(
+                repo=f"phimill/{repo.split('/')[1]}-GGUF",
+                version="v1.0",
+                recipes=recipes or ("gguf/int4", "gguf/int8"),
+            ),
+        ),
     )
 
 
@@ -141,17 +147,21 @@ class FakeMill:
 
     def submit(self, plan: Plan, *, person: bool) -> tuple[Build, ...]:
         self._called("submit", person)
-        begun = [build(phase=Phase.WAITING, asked=asked, position=1) for asked in plan.builds]
+        begun = [
+            build(str(number) * 32, phase=Phase.WAITING, asked=asked, position=1)
+            for number, asked in enumerate(plan.builds, 1)
+        ]
         self.known += begun
         return tuple(begun)
 
-    def follow(self, build_id: str, tend: Callable[[], None] = lambda: None) -> Iterator[Progress | LogLine | Build]:
+    def follow(self, build_ids: Sequence[str], tend: Callable[[], None] = lambda: None) -> Iterator[Event]:
         tend()
-        yield LogLine(number=1, at=NOON, level="info", stage="fetch", text="Fetching the source.")
-        yield Progress(stage="convert", recipe="gguf/int4", done=1, total=2, unit="variants", eta=3)
-        if self.interruption is not None:
-            raise self.interruption
-        yield self.ending
+        for one in build_ids:
+            yield one, LogLine(number=1, at=NOON, level="info", stage="fetch", text="Fetching the source.")
+            yield one, Progress(stage="convert", recipe="gguf/int4", done=1, total=2, unit="variants", eta=3)
+            if self.interruption is not None:
+                raise self.interruption
+            yield one, self.ending.model_copy(update={"id": one})
 
     def builds(self, limit: int = 50) -> tuple[Build, ...]:
         self._called("builds", limit)

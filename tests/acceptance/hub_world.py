@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import phi_repos
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, RepoFile
 
 from bot.localhub import RunningHub
 
@@ -28,7 +28,7 @@ SOURCE = f"microsoft/{MODEL}"
 TARGET = f"phimill/{MODEL}-GGUF"
 BOT, MICROSOFT, STRANGER = "millbot", "satya", "eve"
 BIN = Path(sys.executable).parent
-PATIENCE = 580  # seconds; the machine may be busy with other things
+PATIENCE = 1700  # seconds; the machine may be busy with other things
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,14 @@ class World:
             "HF_HOME": str(self.root / "hf-home"),
             "PHIMILL_HOME": str(self.home),
             "PHIMILL_NAMESPACE": "phimill",
+            # One backend is enough to try the mill in; `matrix` is the world of all of them.
+            "PHIMILL_BACKENDS": '["gguf"]',
             **more,
         }
 
-    def phimill(self, *arguments: str, **env: Any) -> Ran:
-        """Run the command line to its end."""
-        return run([BIN / "phimill", *arguments], self.env(**env))
+    def phimill(self, *arguments: str, patience: float = PATIENCE, **env: Any) -> Ran:
+        """Run the command line to its end, waiting for it so many seconds at most."""
+        return run([BIN / "phimill", *arguments], self.env(**env), patience=patience)
 
     def start(self, *arguments: str, **env: Any) -> subprocess.Popen[str]:
         """Begin to run the command line."""
@@ -131,7 +133,7 @@ class World:
     def files(self, revision: str = "main", repo: str = TARGET) -> dict[str, str]:
         """The sha256 of every large file of a repo, and the blob id of every small one, by path."""
         tree = self.reader.list_repo_tree(repo, revision=revision, recursive=True)
-        return {f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in tree}
+        return {f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in tree if isinstance(f, RepoFile)}
 
     def read(self, path: str, revision: str = "main", repo: str = TARGET) -> bytes:
         """The bytes of a published file."""
@@ -152,9 +154,9 @@ def weights(files: dict[str, str]) -> dict[str, str]:
     return {path: oid for path, oid in files.items() if path.endswith(".gguf")}
 
 
-def run(command: Sequence[str | Path], env: dict[str, str], stdin: str = "") -> Ran:
+def run(command: Sequence[str | Path], env: dict[str, str], stdin: str = "", *, patience: float = PATIENCE) -> Ran:
     """Run a program to its end in an environment of its own."""
-    done = subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=patience, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

@@ -51,8 +51,8 @@ def test_two_people_who_ask_at_once_get_one_build(asked: Asked) -> None:
         (variant,) = ran.json["variants"]
         assert (variant["recipe"], variant["repo"], variant["tag"]) == ("gguf/int8", TARGET, "v1.0")
     builds = json.loads(asked.world.phimill("status", "--format", "json").out)["builds"]
-    asked_for = [(build["request"]["recipes"], build["request"]["version"]) for build in builds]
-    assert asked_for.count((["gguf/int8"], "v1.0")) == 1
+    asked_for = [target for build in builds for target in build["request"]["targets"]]
+    assert asked_for.count({"repo": TARGET, "version": "v1.0", "recipes": ["gguf/int8"]}) == 1
 
 
 def test_what_they_asked_for_was_committed_once(asked: Asked) -> None:

@@ -72,7 +72,7 @@ def test_a_repo_that_the_mill_did_not_make_is_never_written_to(
 
 @pytest.mark.parametrize(
     ("too_small", "word"),
-    [({"PHIMILL_MEMORY_LIMIT": "100000000"}, "memory"), ({"PHIMILL_DISK_FLOOR": HUGE}, "disk")],
+    [({"PHIMILL_MEMORY_BUDGET": "100000000"}, "memory"), ({"PHIMILL_DISK_FLOOR": HUGE}, "disk")],
 )
 def test_a_machine_that_is_too_small_says_so_first(
     published: Published, own: dict[str, str], too_small: dict[str, str], word: str

@@ -85,7 +85,7 @@ def test_a_new_readme_refreshes_the_card_and_builds_nothing(new_readme: Changed)
 
 def test_a_new_readme_starts_no_conversion(new_readme: Changed) -> None:
     (build,) = new_readme.ran.json["builds"]
-    assert (build["request"]["recipes"], build["results"]) == ([], [])
+    assert ([target["recipes"] for target in build["request"]["targets"]], build["results"]) == ([[]], [])
     log = new_readme.world.phimill("logs", build["id"][:12], "--format", "json")
     stages = {json.loads(line)["stage"] for line in log.out.splitlines()}
     assert not stages & {"convert", "prove", "publish", "download"}

@@ -20,9 +20,10 @@ from huggingface_hub import HfApi
 from bot import demo
 from bot.localhub import RunningHub
 
-pytestmark = [pytest.mark.chaos, pytest.mark.backend, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.chaos, pytest.mark.backend, pytest.mark.timeout(7200)]
 
 KILLS = 25
+PATIENCE = 1800.0  # seconds; only a hang takes so long, however busy the machine
 ROUND = Path(__file__).with_name("demo_round.py")
 
 
@@ -87,7 +88,10 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 def test_killed_at_25_random_moments_the_hub_ends_as_after_an_undisturbed_round(worlds: tuple[Path, int]) -> None:
     base, port = worlds
     shutil.copytree(base / "fresh", base / "calm")
-    assert begin(base / "calm", port).wait(600) == 0, (base / "calm" / "round.log").read_text()[-2000:]
+    begun = time.monotonic()
+    assert begin(base / "calm", port).wait(PATIENCE) == 0, (base / "calm" / "round.log").read_text()[-2000:]
+    # A step that is never given time to end is given up as poison, so a slow machine gets later moments.
+    latest = max(30.0, (time.monotonic() - begun) / 3)
     expected = end_state(base / "calm", port)
     assert len(expected["commits"]) == 8, "the repo's first commit and one per variant"
     assert list(expected["tags"]) == [demo.VERSION]
@@ -104,14 +108,14 @@ def test_killed_at_25_random_moments_the_hub_ends_as_after_an_undisturbed_round(
             process = begin(root, port)
             try:
                 # A round that ends before its moment is complete; the storm goes on in the next world.
-                limit = moments.uniform(1, 30) if kills < KILLS else 600
+                limit = moments.uniform(1, latest) if kills < KILLS else PATIENCE
                 code = process.wait(limit)
                 break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 kills += 1
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + 120
                 while (left := descendants_of_the_world(root)) and time.monotonic() < deadline:
                     time.sleep(0.1)
                 assert not left, f"kill {kills} left something running"

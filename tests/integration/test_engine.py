@@ -1,74 +1,18 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import sqlalchemy as sa
+from engine_worker import request, wait_until
 
+from bot import recipes
 from bot.builds import Failure
 from bot.engine import Engine
 from bot.errors import BuildCancelled, HubUnreachable, PhimillError, UsageError
-from bot.journal import Journal, connect
-from bot.liveness import PostgresLeases
 from bot.models import BuildRequest, Phase, VariantResult
-from bot.settings import Settings
 from bot.steps import MAX_TRIES, Outcome, Steps
-
-HERE = Path(__file__).parent
-
-
-def request(number: int = 1) -> BuildRequest:
-    return BuildRequest(
-        repo=f"microsoft/Phi-{number}", sha="1" * 40, backend="gguf", recipes=("gguf/int4",),
-        namespace="phimill", toolchain="t", version="v1.0",
-    )  # fmt: skip
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home on either database; what works on one works on the other."""
-    monkeypatch.delenv("PHIMILL_DATABASE_URL", raising=False)
-    if request.param == "postgres":
-        monkeypatch.setenv("PHIMILL_DATABASE_URL", request.getfixturevalue("postgres_url"))
-    return tmp_path
-
-
-@pytest.fixture
-def engine(home: Path) -> Iterator[Engine]:
-    settings = Settings(home=home)
-    journal = Journal(settings.database_url or f"sqlite:///{home / 'journal.sqlite'}")
-    engine = Engine(settings, journal)
-    yield engine
-    engine.close()
-    journal.close()
-
-
-@contextmanager
-def worker(home: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "engine_worker.py"), str(home), str(seconds)],
-        stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ.copy(),
-    )  # fmt: skip
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "working\n"
-        yield process
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def done(results: tuple[VariantResult, ...] = ()) -> Outcome:
@@ -92,10 +36,10 @@ def test_the_same_request_at_the_same_time_is_one_build(engine: Engine) -> None:
 
 
 def test_a_request_for_less_than_what_is_being_made_is_the_same_build(engine: Engine) -> None:
-    more = request().model_copy(update={"recipes": ("gguf/int4", "gguf/int8")})
-    running = engine.submit(more, person=False)
-    assert engine.submit(request().model_copy(update={"version": "v1.1"}), person=False).id == running.id
+    running = engine.submit(request(1, "gguf/int4", "gguf/int8"), person=False)
+    assert engine.submit(request(1, version="v1.1"), person=False).id == running.id
     assert engine.submit(request(2), person=True).id != running.id
+    assert engine.submit(request(1, "gguf/int4", "gguf/fp16"), person=False).id != running.id
 
 
 def test_what_a_person_asks_for_does_not_wait_behind_the_watcher_that_asked_first(engine: Engine) -> None:
@@ -104,24 +48,6 @@ def test_what_a_person_asks_for_does_not_wait_behind_the_watcher_that_asked_firs
     hurried = engine.submit(request(2), person=True)
     assert (hurried.person, hurried.position) == (True, 1)
     assert engine.unfinished() == 2
-
-
-def test_a_lease_survives_a_connection_that_the_server_dropped(postgres_url: str) -> None:
-    mine, theirs = PostgresLeases(postgres_url), PostgresLeases(postgres_url)
-    assert mine.take("worker")
-    admin = connect(postgres_url)
-    with admin.begin() as session:
-        session.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            )
-        )
-    assert not mine.held()
-    assert not theirs.take("worker")
-    for opened in (mine, theirs):
-        opened.close()
-    admin.dispose()
 
 
 def test_people_go_before_the_watcher_and_then_the_oldest(engine: Engine) -> None:
@@ -140,6 +66,93 @@ def test_people_go_before_the_watcher_and_then_the_oldest(engine: Engine) -> Non
     with engine.working(run):
         wait_until(lambda: engine.unfinished() == 0)
     assert order == ["2", "3", "0", "1"]
+
+
+@pytest.fixture
+def two_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many backends as these tests are about, whatever there is."""
+    known = {name: SimpleNamespace(id=name) for name in ("gguf", "other")}
+    monkeypatch.setattr(recipes, "backends", lambda: known)
+
+
+@pytest.mark.usefixtures("two_backends")
+def test_builds_of_two_backends_go_side_by_side(engine: Engine) -> None:
+    together = threading.Barrier(2)
+
+    def run(_request: BuildRequest, steps: Steps) -> Outcome:
+        steps.run("convert", lambda: together.wait(300))  # neither ends before both have begun
+        return done()
+
+    builds = [engine.submit(request(backend=name), person=False) for name in ("gguf", "other")]
+    with engine.working(run):
+        wait_until(lambda: engine.unfinished() == 0)
+    assert [engine.build(build.id).phase for build in builds] == [Phase.DONE, Phase.DONE]
+
+
+@pytest.mark.usefixtures("two_backends")
+def test_two_builds_of_one_backend_go_one_after_the_other(engine: Engine) -> None:
+    said: list[str] = []
+
+    def run(asked: BuildRequest, steps: Steps) -> Outcome:
+        said.append(f"{asked.backend} {asked.repo[-1]} begins")
+        if asked.repo[-1] == "1":
+            wait_until(lambda: "other 3 ends" in said)  # the queue is looked at meanwhile, and more than once
+        said.append(f"{asked.backend} {asked.repo[-1]} ends")
+        return done()
+
+    for number, name in ((1, "gguf"), (2, "gguf"), (3, "other")):
+        engine.submit(request(number, backend=name), person=number == 1)
+    with engine.working(run):
+        wait_until(lambda: engine.unfinished() == 0)
+    assert [line for line in said if line.startswith("gguf")] == [
+        "gguf 1 begins", "gguf 1 ends", "gguf 2 begins", "gguf 2 ends",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("two_backends")
+def test_a_worker_without_a_backend_leaves_its_builds_to_one_that_has_it(engine: Engine) -> None:
+    ran: list[str] = []
+
+    def run(asked: BuildRequest, _steps: Steps) -> Outcome:
+        ran.append(asked.backend)
+        return done()
+
+    build = engine.submit(request(1, backend="other"), person=True)
+    engine.submit(request(2), person=False)
+    engine._settings = engine._settings.model_copy(update={"backends": ("gguf",)})
+    assert engine.unfinished() == 1, "what is left to others is not waited for"
+    with engine.working(run):
+        wait_until(lambda: engine.unfinished() == 0)
+    assert (ran, engine.build(build.id).phase) == (["gguf"], Phase.WAITING)
+    engine._settings = engine._settings.model_copy(update={"backends": ("other",)})
+    with engine.working(run):
+        wait_until(lambda: engine.unfinished() == 0)
+    assert ran == ["gguf", "other"]
+
+
+@pytest.mark.usefixtures("two_backends")
+def test_each_backend_has_a_line_of_its_own(engine: Engine) -> None:
+    for number, name in enumerate(["gguf", "other", "gguf"]):
+        engine.submit(request(number, backend=name), person=False)
+        time.sleep(0.02)  # what is as urgent goes by its time of arrival, in milliseconds
+    assert {b.request.repo: b.position for b in engine.builds()} == {
+        "microsoft/Phi-0": 1, "microsoft/Phi-1": 1, "microsoft/Phi-2": 2,
+    }  # fmt: skip
+
+
+def test_builds_of_an_older_version_are_in_nobody_s_way(engine: Engine) -> None:
+    """Their requests have another form; what they were to make is planned again."""
+    old = {"repo": "microsoft/Phi-1", "backend": "gguf", "recipes": ["gguf/int4"], "version": "v1.0"}
+    engine._client.enqueue(
+        {"queue_name": "builds", "workflow_name": "build", "workflow_id": "0" * 32 + "-1", "app_version": "1"},
+        old,
+        False,
+    )
+    assert (engine.builds(), engine.unfinished(), engine.latest(request())) == ((), 0, None)
+    engine.submit(request(), person=False)
+    with engine.working(lambda _request, _steps: done()):
+        wait_until(lambda: engine.unfinished() == 0)
+    assert [b.phase for b in engine.builds()] == [Phase.DONE]
 
 
 def test_an_error_is_kept_with_its_kind_and_its_hint(engine: Engine) -> None:
@@ -299,22 +312,3 @@ def test_an_unknown_build_is_a_usage_error(engine: Engine, text: str) -> None:
 def test_a_build_may_be_named_by_the_beginning_of_its_id(engine: Engine) -> None:
     build = engine.submit(request(), person=True)
     assert engine.build(build.id[:6]) == build
-
-
-def test_two_workers_share_a_queue_and_when_one_is_killed_the_other_finishes_its_build(home: Path) -> None:
-    from tests.integration.engine_worker import STEPS, open_engine
-
-    engine, journal = open_engine(home)
-    builds = [engine.submit(request(n), person=True) for n in range(2)]
-    with worker(home, seconds=2) as first, worker(home, seconds=2):
-        wait_until(lambda: all(journal.log(b.id) for b in builds))
-        os.killpg(first.pid, signal.SIGKILL)
-        wait_until(lambda: engine.unfinished() == 0, 60)
-    for build in builds:
-        assert engine.build(build.id).phase is Phase.DONE
-        ended = [line.stage for line in journal.log(build.id) if line.text == "ended"]
-        assert ended == list(STEPS), "every step ended once, in order"
-    begun = [sum(line.text == "begun" for line in journal.log(b.id)) for b in builds]
-    assert sorted(begun) == [len(STEPS), len(STEPS) + 1], "the killed worker's step was begun twice"
-    engine.close()
-    journal.close()

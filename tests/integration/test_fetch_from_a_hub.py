@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,7 +137,7 @@ def test_a_hub_that_dies_half_way_is_gone_on_with(tmp_path: Path, settings: Sett
                 again = RunningHub(tmp_path / "root", port=first.port, process=True)
                 restarted.append(again.__enter__())
 
-        before, began = hub.bytes_read, time.monotonic()
+        before = hub.bytes_read
         try:
             folder = fetch(hub, release, Workspace(settings), die)
         finally:
@@ -147,4 +146,3 @@ def test_a_hub_that_dies_half_way_is_gone_on_with(tmp_path: Path, settings: Sett
     assert restarted
     assert hub.bytes_read - before <= wanted_bytes(release) + 1024**2
     assert (folder / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
-    assert time.monotonic() - began < 60

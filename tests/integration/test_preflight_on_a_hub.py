@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +105,8 @@ def test_a_tokenizer_bomb_ends_as_a_corrupt_source(
     monkeypatch.setattr(pretokenizer, "MEMORY", 512 * 1024**2)
     folder = phi_repos.write("phi4", tmp_path / "repo")
     put(folder, "tokenizer.json", bomb(kind))
-    began = time.monotonic()
     with pytest.raises(SourceCorrupt, match=r"tokenizer\.json"):
         probe(folder, settings)
-    assert time.monotonic() - began < 30
 
 
 def test_an_oversized_tokenizer_is_not_even_loaded(

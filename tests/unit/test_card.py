@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bot.card import MAX_FRONT_MATTER, BackendInfo, choose, last_tag, parse, render, summary_from_card_data
+from bot.fitting import by_device
 from bot.publication import SCHEMA, Declined, Publication
 from bot.receipt import read_receipt
 from bot.recipes import backends
@@ -33,6 +34,7 @@ class Snippet:
     title: str
     language: str
     code: str
+    install: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def test_a_newer_block_in_a_listing_is_not_taken_for_ours(caplog: pytest.LogCapt
     assert "schema" in caplog.text
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(text=st.text(max_size=80), complete=st.booleans())
 def test_whatever_the_source_says_the_block_reads_back(text: str, complete: bool) -> None:
     declined = Declined(recipe="a/b", recipe_digest="0" * 64, toolchain="1" * 64, by="gate", reason=text)
@@ -240,8 +242,8 @@ def test_a_hostile_file_name_cannot_add_a_column() -> None:
     rows = MarkdownIt("commonmark").enable("table").parse(body(card))
     header = sum(t.type == "th_open" for t in rows)
     cells = sum(t.type == "td_open" for t in rows)
-    assert header == 9 + 2
-    assert cells == 9 * len(GOLDEN.variants) + 2 * len(GOLDEN.versions)
+    assert header == 9 + 4 + 2
+    assert cells == 9 * len(GOLDEN.variants) + 4 * len(by_device(GOLDEN, 512)) + 2 * len(GOLDEN.versions)
 
 
 def test_a_sample_with_fences_stays_inside_its_own() -> None:

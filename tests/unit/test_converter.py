@@ -90,6 +90,18 @@ def test_a_conversion_ends_in_checked_and_hashed_files(bench: Bench) -> None:
     assert reply.toolchain.versions == {"fake": "1"}
 
 
+def test_what_lies_beside_a_variant_is_checked_and_hashed_apart(bench: Bench) -> None:
+    reply = bench.call("""
+        for name in ("m.gguf", "imatrix.gguf"):
+            open(request["out"] + "/" + name, "w").write(name)
+        say("artifact", recipe="fake/int4", files=["m.gguf"], extras=["imatrix.gguf"], bits_per_weight=4.5)
+    """)
+    [made] = reply.artifacts
+    assert ([f.path for f in made.files], [f.path for f in made.extras]) == (["m.gguf"], ["imatrix.gguf"])
+    assert made.extras[0].sha256 == hashlib.sha256(b"imatrix.gguf").hexdigest()
+    assert made.bytes == len("m.gguf")
+
+
 def test_describe_and_evaluate_are_answered_too(bench: Bench) -> None:
     described = bench.call(
         'say("described", backend="fake", versions={"a": "1"}, architectures=["Phi3ForCausalLM"])',
@@ -256,6 +268,15 @@ def test_a_file_behind_a_linked_folder_is_refused(tmp_path: Path) -> None:
     (out / "cpu").symlink_to(elsewhere)
     with pytest.raises(ConverterFailed, match="link"):
         converter.artifact(out, made("cpu/x.gguf"))
+
+
+def test_a_file_beside_a_variant_is_no_more_trusted_than_the_variant(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_text("GGUF")
+    (tmp_path / "run.sh").write_text("echo")
+    for extras in (("run.sh",), ("../m.gguf",), ("M.gguf",), ("m.gguf",)):
+        made = Made(event="artifact", recipe="a/b", files=("m.gguf",), extras=extras, bits_per_weight=4)
+        with pytest.raises(ConverterFailed):
+            converter.artifact(tmp_path, made)
 
 
 def test_two_names_for_one_file_on_some_disks_are_refused(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_memory_budget_is_what_was_set_or_a_share_of_what_is_there(
 ) -> None:
     monkeypatch.setattr(doctor, "_memory", lambda: 1000)
     assert doctor.memory_budget(settings) == 800
-    assert doctor.memory_budget(settings.model_copy(update={"memory_limit": 5})) == 5
+    assert doctor.memory_budget(settings.model_copy(update={"memory_budget": 5})) == 5
 
 
 def test_the_limit_of_a_cgroup_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

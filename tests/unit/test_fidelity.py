@@ -147,6 +147,44 @@ def test_running_on_is_only_reported_for_int4_and_below(precision: Precision) ->
     assert stop_note(measured) is not None
 
 
+def test_a_known_error_of_the_runtime_is_not_held_against_its_unquantized_export() -> None:
+    disclosed = fidelity(kl_mean=0.12, baseline_kl_mean=None, samples=RUNS_ON)
+    assert judge(disclosed, Precision.FP32, SETTINGS, unquantized=True) is not None
+    assert judge(disclosed, Precision.FP32, SETTINGS, unquantized=True, known_error=True) is None
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_with_a_known_error_quantization_is_judged_as_ever(precision: Precision) -> None:
+    allowed = limit(precision, SETTINGS)
+    at = fidelity(kl_mean=9.0, baseline_kl_mean=allowed, samples=RUNS_ON)
+    above = fidelity(kl_mean=9.0, baseline_kl_mean=math.nextafter(allowed, 1), samples=RUNS_ON)
+    assert judge(at, precision, SETTINGS, unquantized=False, known_error=True) is None
+    wrong = judge(above, precision, SETTINGS, unquantized=False, known_error=True)
+    assert "against the unquantized export is above" in str(wrong)
+
+
+def test_a_known_error_does_not_make_up_for_a_baseline_that_was_not_measured() -> None:
+    lost = fidelity(kl_mean=9.0, baseline_kl_mean=None)
+    assert judge(lost, Precision.INT4, SETTINGS, unquantized=False, known_error=True) is not None
+
+
+@pytest.mark.parametrize("unquantized", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"finite": False},
+        {"tokenizer_agrees": False},
+        {"same_end_tokens": False},
+        {"windows": 0},
+        {"kl_mean": math.nan},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_known_error_excuses_no_variant_that_cannot_be_used(changes: dict[str, Any], unquantized: bool) -> None:
+    broken = fidelity(**changes)
+    assert judge(broken, Precision.INT4, SETTINGS, unquantized=unquantized, known_error=True) is not None
+
+
 def test_a_variant_may_stop_where_the_source_goes_on() -> None:
     early = fidelity(samples=(sample(source_stopped=False, variant_stopped=True),))
     assert stop_note(early) is None

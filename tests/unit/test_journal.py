@@ -71,6 +71,27 @@ def test_several_builds_may_write_at_once(journal: Journal) -> None:
     assert all([line.text for line in journal.log(name)] == [str(n) for n in range(20)] for name in "abcd")
 
 
+def test_builds_that_note_the_same_thing_at_once_leave_one_of_their_notes(journal: Journal) -> None:
+    names, start, wrong = [f"peak:{number}" for number in range(20)], threading.Barrier(4), list[BaseException]()
+
+    def note(value: str) -> None:
+        try:
+            for name in names:
+                start.wait(30)
+                journal.set_note(name, value)
+        except BaseException as error:
+            wrong.append(error)
+            start.abort()
+
+    threads = [threading.Thread(target=note, args=(value,)) for value in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert {journal.note(name) for name in names} <= set("abcd")
+
+
 def test_a_stage_says_how_long_it_will_take(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.0, 101.0, 111.0, 111.1])
     monkeypatch.setattr("bot.telling.time", SimpleNamespace(monotonic=lambda: next(clock)))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from bot import planner
-from bot.models import Recipe, Release, Traits
-from bot.planner import Wanted, choose_version, drift, missing, next_version, plan_backend, settled
+from bot.models import Recipe
+from bot.planner import Wanted, choose_version, drift, missing, next_version, plan_target, settled
 from bot.publication import RecipeMark, SourceDigests, Summary
 
 TOOLS, OTHER_TOOLS = "c" * 64, "d" * 64
@@ -23,28 +23,17 @@ def recipe(name: str, **options: object) -> Recipe:
         precision="INT4",
         preset="recommended",
         default=True,
+        repo="{ns}/{m}-GGUF",
         file=f"{{m}}-{name}.gguf",
+        baseline="gguf/a",
         bits_per_weight=4.9,
         suits="laptops",
         options=dict(options),
     )
 
 
-def release(sha: str = SHA) -> Release:
-    return Release(
-        repo="microsoft/Phi-x",
-        sha=sha,
-        architecture="Phi3ForCausalLM",
-        model_type="phi3",
-        dtype="bfloat16",
-        parameters=1,
-        traits=Traits(),
-        files=(),
-    )
-
-
 def wanted(*recipes: Recipe) -> Wanted:
-    return Wanted(backend="gguf", repo="phimill/Phi-x-GGUF", toolchain=TOOLS, recipes=recipes)
+    return Wanted(repo="phimill/Phi-x-GGUF", toolchain=TOOLS, recipes=recipes)
 
 
 def summary(
@@ -76,42 +65,42 @@ A, B, C = recipe("a"), recipe("b"), recipe("c")
 
 
 def test_a_new_release_is_built_whole_as_version_one() -> None:
-    request = plan_backend(release(), digests(), wanted(A, B), None)
-    assert request is not None
-    assert (request.recipes, request.version, request.namespace) == ((A.id, B.id), "v1.0", "phimill")
+    target = plan_target(SHA, digests(), wanted(A, B), None)
+    assert target is not None
+    assert (target.recipes, target.version, target.repo) == ((A.id, B.id), "v1.0", "phimill/Phi-x-GGUF")
 
 
 def test_a_release_of_which_everything_is_refused_is_not_built() -> None:
-    assert plan_backend(release(), digests(), wanted(), None) is None
+    assert plan_target(SHA, digests(), wanted(), None) is None
 
 
 def test_what_is_published_already_is_not_built_again() -> None:
-    assert plan_backend(release(), digests(), wanted(A, B), summary(A, B)) is None
+    assert plan_target(SHA, digests(), wanted(A, B), summary(A, B)) is None
 
 
 def test_a_half_published_version_is_gone_on_with_under_the_same_version() -> None:
-    request = plan_backend(release(), digests(), wanted(A, B), summary(A, complete=False))
-    assert request is not None
-    assert (request.recipes, request.version) == ((B.id,), "v1.0")
+    target = plan_target(SHA, digests(), wanted(A, B), summary(A, complete=False))
+    assert target is not None
+    assert (target.recipes, target.version) == ((B.id,), "v1.0")
 
 
 def test_a_version_whose_variants_all_stand_but_was_never_completed_is_completed_without_building() -> None:
-    request = plan_backend(release(), digests(), wanted(A), summary(A, complete=False))
-    assert request is not None
-    assert (request.recipes, request.version) == ((), "v1.0")
+    target = plan_target(SHA, digests(), wanted(A), summary(A, complete=False))
+    assert target is not None
+    assert (target.recipes, target.version) == ((), "v1.0")
 
 
 def test_another_recipe_of_the_same_source_makes_a_minor_version() -> None:
-    request = plan_backend(release(), digests(), wanted(A, C), summary(A, B))
-    assert request is not None
-    assert (request.recipes, request.version) == ((C.id,), "v1.1")
+    target = plan_target(SHA, digests(), wanted(A, C), summary(A, B))
+    assert target is not None
+    assert (target.recipes, target.version) == ((C.id,), "v1.1")
 
 
 def test_a_changed_recipe_makes_its_variant_again_as_a_minor_version() -> None:
     changed = recipe("a", imatrix=True)
-    request = plan_backend(release(), digests(), wanted(changed, B), summary(A, B))
-    assert request is not None
-    assert (request.recipes, request.version) == ((A.id,), "v1.1")
+    target = plan_target(SHA, digests(), wanted(changed, B), summary(A, B))
+    assert target is not None
+    assert (target.recipes, target.version) == ((A.id,), "v1.1")
 
 
 @pytest.mark.parametrize(
@@ -130,15 +119,15 @@ def test_the_gravest_change_of_the_source_decides_the_version(new: SourceDigests
 
 
 def test_a_new_readme_gives_a_build_without_recipes() -> None:
-    request = plan_backend(release(NEWER), digests(readme="f"), wanted(A, B), summary(A, B))
-    assert request is not None
-    assert (request.recipes, request.version, request.sha) == ((), "v1.0", NEWER)
+    target = plan_target(NEWER, digests(readme="f"), wanted(A, B), summary(A, B))
+    assert target is not None
+    assert (target.recipes, target.version) == ((), "v1.0")
 
 
 def test_new_weights_make_everything_again() -> None:
-    request = plan_backend(release(NEWER), digests(weights="f"), wanted(A, B), summary(A, B, version="v1.3"))
-    assert request is not None
-    assert (request.recipes, request.version) == ((A.id, B.id), "v2.0")
+    target = plan_target(NEWER, digests(weights="f"), wanted(A, B), summary(A, B, version="v1.3"))
+    assert target is not None
+    assert (target.recipes, target.version) == ((A.id, B.id), "v2.0")
 
 
 def test_what_was_declined_is_not_tried_again_until_the_source_changes() -> None:
@@ -172,20 +161,10 @@ def test_anything_open_is_not_settled(state: Summary | None) -> None:
     assert not settled(SHA, [A, B], TOOLS, state)
 
 
-def test_the_same_request_has_the_same_key_and_any_difference_another() -> None:
-    one = plan_backend(release(), digests(), wanted(A, B), None)
-    same = plan_backend(release(), digests(), wanted(A, B), None)
-    other = plan_backend(release(NEWER), digests(), wanted(A, B), None)
-    assert one is not None
-    assert same is not None
-    assert other is not None
-    assert one.key == same.key != other.key
-
-
 def test_new_weights_of_which_everything_was_declined_are_not_taken_for_a_new_readme() -> None:
     new = digests(weights="f")
     refused = summary(A).model_copy(update={"declined": summary(A, made=new).recipes})
-    assert plan_backend(release(NEWER), new, wanted(A), refused) is None
+    assert plan_target(NEWER, new, wanted(A), refused) is None
 
 
 def test_versions_count_in_numbers() -> None:

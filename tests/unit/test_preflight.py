@@ -133,9 +133,11 @@ def test_rows_that_do_not_fill_a_block_are_a_caveat_of_k_quants_only(tmp_path: P
 
 
 def test_the_real_trained_model_can_be_made_with_every_recipe(tiny_phi: Path, settings: Settings) -> None:
-    verdicts = judge(tiny_phi, settings, *(r.id for r in recipes.all_recipes()))
-    assert {v.status for v in verdicts} == {Status.CAVEAT}
-    assert all("LongRoPE" in " ".join(v.reasons) and v.links for v in verdicts)
+    known = recipes.all_recipes()
+    suited = [r.id for r in known if r.only_when.get("longrope", True)]
+    assert all(v.convertible for v in judge(tiny_phi, settings, *suited))
+    gguf = judge(tiny_phi, settings, *(r.id for r in known if r.backend == "gguf"))
+    assert all("LongRoPE" in " ".join(v.reasons) and v.links for v in gguf)
 
 
 def test_who_cannot_have_it_is_not_told_what_to_mind_when_using_it(tmp_path: Path, settings: Settings) -> None:
@@ -171,6 +173,39 @@ def test_a_backend_that_has_never_heard_of_the_class_says_so(
     assert verdict.reasons == ("llama.cpp (GGUF) does not know Phi3ForCausalLM.",)
 
 
+@pytest.mark.usefixtures("_known_tokenizer")
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        ({"only_when": {"longrope": True}}, Status.UNSUPPORTED, "It is for models with LongRoPE."),
+        ({"only_when": {"experts": False}}, Status.SUPPORTED, ""),
+        ({"only_when": {"tied_embeddings": False}}, Status.SUPPORTED, ""),
+        ({"only_when": {"vision": True}}, Status.UNSUPPORTED, "It is for models with vision."),
+        ({"runtime_error": {"longrope": "It turns too far."}}, Status.SUPPORTED, ""),
+        ({"only_dtype": "float32"}, Status.UNSUPPORTED, "It is for float32 sources; this one is bfloat16."),
+    ],
+)
+def test_a_recipe_asks_for_what_it_is_meant_for(
+    tmp_path: Path, settings: Settings, changes: dict[str, Any], status: Status, reason: str
+) -> None:
+    hub = FolderHub(phi_repos.write("phi3_mini_4k", tmp_path / "repo"))
+    recipe = recipes.by_id(["gguf/int8"])[0].model_copy(update=changes)
+    (verdict,) = preflight.verdicts(catalog.release(hub, REF), [recipe], hub, settings)
+    assert (verdict.status, " ".join(verdict.reasons)) == (status, reason)
+
+
+@pytest.mark.usefixtures("_known_tokenizer")
+def test_an_error_that_the_runtime_is_known_for_is_a_caveat_of_the_models_it_concerns(
+    tmp_path: Path, settings: Settings
+) -> None:
+    hub = FolderHub(phi_repos.write("phi35_mini", tmp_path / "repo"))
+    recipe = recipes.by_id(["gguf/int8"])[0].model_copy(update={"runtime_error": {"longrope": "It turns too far."}})
+    (verdict,) = preflight.verdicts(catalog.release(hub, REF), [recipe], hub, settings)
+    assert verdict.status is Status.CAVEAT
+    assert "It turns too far." in verdict.reasons
+    assert verdict.convertible
+
+
 # --- what it takes ----------------------------------------------------------------------------------------
 
 
@@ -204,8 +239,28 @@ def test_an_unquantized_export_needs_no_second_base(tmp_path: Path) -> None:
     assert export.disk - export.output < quantized.disk - quantized.output - 7e9
 
 
+def test_a_recipe_adds_its_own_costs_to_those_of_its_backend(tmp_path: Path) -> None:
+    release = phi35(tmp_path)
+    plain, shared = recipes.by_id(["gguf/int4-cookbook"])[0], recipes.backends()["gguf"].costs
+    dear = plain.model_copy(update={"cpu_seconds": plain.cpu_seconds + 120, "memory_per_byte": 3.0})
+    base = costs.base_bytes(release)
+    assert costs.converting(release, dear, shared) == shared.memory_bytes + 3 * base
+    assert costs.estimate(release, dear, shared).memory >= 3 * base
+    more = costs.estimate(release, dear, shared).minutes - costs.estimate(release, plain, shared).minutes
+    assert more == pytest.approx(base / 1e9, abs=0.2), "a minute on each of two cores, per GB"
+
+
+def test_the_reference_runs_at_its_ease_where_the_budget_allows_and_at_the_least_where_not(tmp_path: Path) -> None:
+    release = phi35(tmp_path)
+    at_ease = costs.referencing(release, 10**12)
+    assert costs.referencing(release, at_ease) == at_ease
+    least = costs.referencing(release, at_ease - 1)
+    assert least < at_ease
+    assert costs.referencing(release, 1) == least, "and then it runs alone"
+
+
 def test_too_little_room_is_said_apart_from_what_is_unsupported(tmp_path: Path) -> None:
-    small = Settings(home=tmp_path / "home", disk_floor=2**60, memory_limit=1000)
+    small = Settings(home=tmp_path / "home", disk_floor=2**60, memory_budget=1000)
     (verdict,) = judge(phi_repos.write("phi3_mini_4k", tmp_path / "repo"), small)
     assert verdict.status is Status.SUPPORTED
     assert len(verdict.lacks) == 2

@@ -10,13 +10,15 @@ from phi_repos import FolderHub
 
 from bot import catalog, recipes
 from bot.errors import PhimillError, UsageError
-from bot.models import Precision, Release, RepoRef, Status, Traits
+from bot.models import Precision, Recipe, Release, RepoRef, Status, Traits
+from bot.settings import Settings
 
 GOOD = """
 [backend]
 id = "x"
 title = "X"
 repo = "{ns}/{m}-X"
+baseline = "x/fp16"
 library_name = "x"
 
 [[recipe]]
@@ -28,6 +30,33 @@ default = true
 file = "{m}.x"
 bits_per_weight = 16
 suits = "s"
+"""
+# A second unquantized recipe with a repo and a variant of its own.
+MORE = """
+[[recipe]]
+id = "x/fp32"
+title = "t"
+precision = "FP32"
+preset = "recommended"
+repo = "{ns}/{m}-x-web"
+baseline = "x/fp32"
+file = "{m}.x"
+bits_per_weight = 32
+suits = "s"
+only_dtype = "float32"
+
+[[recipe]]
+id = "x/web-int4"
+title = "t"
+precision = "INT4"
+preset = "recommended"
+repo = "{ns}/{m}-x-web"
+baseline = "x/fp32"
+file = "model/{m}.x"
+bits_per_weight = 4
+suits = "s"
+only_when = { longrope = true, experts = false }
+runtime_error = { tied_embeddings = "It ties a knot.", vision = "It is blind." }
 """
 
 
@@ -46,8 +75,8 @@ def backend(folder: Path, text: str, architectures: str = "") -> recipes.Backend
 def test_gguf_offers_every_precision_and_names_its_repo() -> None:
     gguf = recipes.backends()["gguf"]
     assert {Precision.INT4, Precision.INT8, Precision.FP16, Precision.FP32} <= {r.precision for r in gguf.recipes}
-    assert gguf.target("me", "phi-4") == "me/phi-4-GGUF"
-    assert gguf.baseline in {r.id for r in gguf.recipes}
+    assert {r.target("me", "phi-4") for r in gguf.recipes} == {"me/phi-4-GGUF"}
+    assert all(r.baseline == "gguf/fp16" for r in gguf.recipes)
     assert gguf.snippets
     assert gguf.pretokenizers is not None
 
@@ -64,10 +93,9 @@ def test_every_condition_in_the_tables_is_a_trait() -> None:
             assert set(stand.when) <= set(Traits.model_fields)
 
 
-def test_nothing_asked_means_the_defaults_and_the_verdict_refuses_what_does_not_suit(fp16: Release) -> None:
+def test_nothing_asked_means_the_defaults_that_suit_the_release(fp16: Release) -> None:
     chosen = recipes.select((), fp16, "gguf")
-    assert chosen == recipes.defaults("gguf")
-    assert "gguf/bf16" in {r.id for r in chosen}
+    assert chosen == tuple(r for r in recipes.defaults("gguf") if r.id != "gguf/bf16")
 
 
 def test_a_broad_word_leaves_out_what_is_for_another_element_type(fp16: Release) -> None:
@@ -100,6 +128,77 @@ def test_a_sound_backend_is_loaded(tmp_path: Path) -> None:
     )
     assert made.architectures["Phi3ForCausalLM"].when["longrope"].status is Status.CAVEAT
     assert made.recipes[0].backend == "x"
+    assert (made.recipes[0].repo, made.recipes[0].baseline) == ("{ns}/{m}-X", "x/fp16")
+
+
+def test_a_recipe_may_have_a_repo_and_a_baseline_of_its_own(tmp_path: Path) -> None:
+    made = {r.id: r for r in backend(tmp_path, GOOD + MORE).recipes}
+    assert made["x/web-int4"].target("me", "phi-4") == "me/phi-4-x-web"
+    assert made["x/web-int4"].baseline == "x/fp32"
+    assert made["x/fp16"].target("me", "phi-4") == "me/phi-4-X"
+
+
+def test_recipes_are_gathered_by_the_repo_they_are_published_to(tmp_path: Path) -> None:
+    fp16, fp32, web = backend(tmp_path, GOOD + MORE).recipes
+    assert recipes.by_target([web, fp16, fp32], "me", "phi-4") == {
+        "me/phi-4-x-web": (web, fp32),
+        "me/phi-4-X": (fp16,),
+    }
+    assert recipes.by_target([], "me", "phi-4") == {}
+
+
+def web(tmp_path: Path) -> Recipe:
+    return backend(tmp_path, GOOD + MORE).recipes[-1]
+
+
+@pytest.mark.parametrize(
+    ("traits", "suits"),
+    [
+        (Traits(longrope=True), True),
+        (Traits(longrope=True, experts=16), False),
+        (Traits(), False),
+        (Traits(experts=16), False),
+    ],
+)
+def test_a_recipe_suits_a_release_with_all_the_traits_it_asks_for(
+    tmp_path: Path, fp16: Release, traits: Traits, suits: bool
+) -> None:
+    assert web(tmp_path).suits_release(fp16.model_copy(update={"traits": traits})) is suits
+
+
+def test_a_recipe_for_one_element_type_suits_no_release_of_another(tmp_path: Path, fp16: Release) -> None:
+    only_fp32 = backend(tmp_path, GOOD + MORE).recipes[1]
+    assert not only_fp32.suits_release(fp16)
+    assert only_fp32.suits_release(fp16.model_copy(update={"dtype": "float32"}))
+
+
+def test_a_recipe_s_known_error_is_that_of_a_trait_the_model_has(tmp_path: Path) -> None:
+    recipe = web(tmp_path)
+    assert recipe.known_error(Traits()) is None
+    assert recipe.known_error(Traits(vision=True)) == "It is blind."
+    assert recipe.known_error(Traits(tied_embeddings=True, vision=True)) == "It ties a knot."
+
+
+def test_what_a_recipe_discloses_or_asks_for_does_not_change_its_bytes(tmp_path: Path) -> None:
+    recipe = web(tmp_path)
+    plain = {"only_when": {}, "runtime_error": {}, "cpu_seconds": 9.0, "baseline": "x/fp16"}
+    assert recipe.model_copy(update=plain).digest == recipe.digest
+    assert recipe.model_copy(update={"options": {"bits": 4}}).digest != recipe.digest
+
+
+def test_every_backend_is_enabled_unless_the_settings_name_some() -> None:
+    assert recipes.enabled(Settings()) == tuple(recipes.backends().values())
+    assert recipes.enabled(Settings(backends=("gguf",))) == (recipes.backends()["gguf"],)
+
+
+def test_the_settings_read_the_backends_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHIMILL_BACKENDS", '["gguf"]')
+    assert [b.id for b in recipes.enabled(Settings())] == ["gguf"]
+
+
+def test_a_backend_that_does_not_exist_cannot_be_enabled() -> None:
+    with pytest.raises(UsageError, match=r"PHIMILL_BACKENDS names 'ggml'.*gguf"):
+        recipes.enabled(Settings(backends=("gguf", "ggml")))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +210,11 @@ def test_a_sound_backend_is_loaded(tmp_path: Path) -> None:
         (GOOD.replace('id = "x/fp16"', 'id = "y/fp16"'), "does not start with its backend"),
         (GOOD + GOOD[GOOD.index("[[recipe]]") :], "'x/fp16' is there twice"),
         (GOOD.replace("library_name", "libary_name"), "library_name"),
-        (GOOD.replace('precision = "FP16"', 'precision = "INT4"'), "baseline"),
+        (GOOD.replace('baseline = "x/fp16"', ""), "recipes.0.baseline"),
+        (GOOD.replace('baseline = "x/fp16"', 'baseline = "x/fp64"'), "'x/fp64' is not a recipe"),
+        (GOOD + MORE.replace('baseline = "x/fp32"', 'baseline = "x/web-int4"', 1), "is not a recipe that is its own"),
+        (GOOD + "only_when = { long_rope = true }\n", "'long_rope' is not a trait"),
+        (GOOD + 'runtime_error = { long_rope = "why" }\n', "'long_rope' is not a trait"),
         ("[[[", "cannot be read"),
     ],
 )

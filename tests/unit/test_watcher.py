@@ -13,10 +13,11 @@ from bot.errors import HubUnreachable
 from bot.watcher import ticking
 
 SHORT = 0.1
+PATIENCE = 120.0  # seconds; only a hang takes so long, however busy the machine
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
@@ -38,7 +39,7 @@ def test_nothing_looks_any_more_after_the_end() -> None:
 
 
 def test_two_looks_never_run_at_once() -> None:
-    inside, most = [0], [0]
+    inside, most, looks = [0], [0], [0]
     guard = threading.Lock()
 
     def look() -> None:
@@ -48,9 +49,10 @@ def test_two_looks_never_run_at_once() -> None:
         time.sleep(3 * SHORT)
         with guard:
             inside[0] -= 1
+            looks[0] += 1
 
     with ticking(look, SHORT):
-        time.sleep(1)
+        wait_until(lambda: looks[0] >= 3)
     assert most == [1]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError
-from bot.models import BuildRequest
+from bot.models import BuildRequest, Target
 from bot.settings import Settings
 from bot.workspace import Workspace
 
@@ -21,10 +21,9 @@ BUILD = BuildRequest(
     repo="microsoft/phi",
     sha="a" * 40,
     backend="gguf",
-    recipes=("gguf/int4",),
     namespace="me",
     toolchain="t" * 64,
-    version="v1.0",
+    targets=(Target(repo="me/phi-GGUF", version="v1.0", recipes=("gguf/int4",)),),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from conv_mill import MODEL, Mill
 from bot.toolchain import ensure
 
 
+@cache
 def python_of(backend: str) -> Path:
     """The backend's interpreter: one given by the environment, or the mill's own toolchain."""
     given = os.environ.get(f"PHIMILL_TEST_{backend.upper()}_PYTHON")
@@ -20,8 +22,7 @@ def python_of(backend: str) -> Path:
 
 @pytest.fixture(scope="session")
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
-    pythons = {backend: python_of(backend) for backend in ("gguf", "reference")}
-    return Mill(pythons, tmp_path_factory.mktemp("converters"))
+    return Mill(python_of, tmp_path_factory.mktemp("converters"))
 
 
 @pytest.fixture(scope="session")

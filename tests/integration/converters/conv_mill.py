@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Answer:
 class Mill:
     """Asks converters things."""
 
-    pythons: dict[str, Path]
+    python: Callable[[str], Path]
     work: Path
     made: dict[str, Path] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class Mill:
             "HF_HUB_OFFLINE": "1",
             "PYTHONPATH": str(ROOT),
         }
-        command = [str(self.pythons[backend]), "-m", f"converters.{backend}"]
+        command = [str(self.python(backend)), "-m", f"converters.{backend}"]
         return subprocess.Popen(
             command, cwd=home, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **extra
         )
@@ -72,12 +72,16 @@ class Mill:
 
     def request(self, folder: Path, file: str, options: Options, **changes: Any) -> dict[str, Any]:
         recipe = {"id": f"gguf/{file}", "file": "{m}-" + file + ".gguf", "options": dict(options)}
+        return self.request_of(folder, recipe, **changes)
+
+    def request_of(self, folder: Path, recipe: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+        """A request for any backend's recipe, as `id`, `file` and `options`."""
         return {
             "verb": "convert",
             "source": str(MODEL),
             "out": str(folder / "out"),
             "shared": str(folder / "shared"),
-            "recipe": recipe,
+            "recipe": dict(recipe),
             "model_name": MODEL.name,
             "metadata": METADATA,
             "calibration": str(TEXT / "calibration.txt"),
@@ -99,7 +103,7 @@ class Mill:
 
     def run(self, backend: str, script: str, *arguments: object) -> str:
         """Run a script in a backend's environment, apart from the converters."""
-        command = [str(self.pythons[backend]), "-c", script, *map(str, arguments)]
+        command = [str(self.python(backend)), "-c", script, *map(str, arguments)]
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.work),
@@ -121,10 +125,10 @@ class Mill:
         }
         return self.ask("reference", request)
 
-    def measure(self, artifact: Path, reference: Path, **more: Any) -> dict[str, Any]:
+    def measure(self, artifact: Path, reference: Path, backend: str = "gguf", **more: Any) -> dict[str, Any]:
         paths = {name: str(value) for name, value in more.items()}
         request = {"verb": "evaluate", "artifact": str(artifact), "reference": str(reference), "threads": 2}
-        answer = self.ask("gguf", {**request, **paths})
+        answer = self.ask(backend, {**request, **paths})
         assert answer.code == 0, answer.last
         assert answer.last["event"] == "metrics"
         return dict(answer.last["values"])

@@ -94,7 +94,7 @@ def run_hf(hub: RunningHub, tmp_path: Path) -> Callable[..., str]:
             "HF_TOKEN": hub.token("miller"),
         }
         command = [str(Path(sys.executable).with_name("hf")), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -25,6 +25,7 @@ class Answer:
 
 
 Http = Callable[..., Answer]
+PATIENCE = 120.0  # seconds; only a hang takes so long, however busy the machine
 
 
 def request(
@@ -40,7 +41,7 @@ def request(
     if token:
         sent["Authorization"] = f"Bearer {token}"
     data = json.dumps(body).encode() if isinstance(body, dict) else body
-    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=PATIENCE)
     try:
         connection.request(method, path, data, sent)
         response = connection.getresponse()
@@ -49,9 +50,9 @@ def request(
         connection.close()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     """Return once `condition` holds."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)

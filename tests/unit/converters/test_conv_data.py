@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from bot.architectures import ARCHITECTURES
-from bot.models import Recipe, Status
+from bot.models import Status
+from bot.recipes import backends
 
 CONVERTERS = Path(__file__).resolve().parents[3] / "converters"
 GGUF = CONVERTERS / "gguf"
 TABLE = tomllib.loads((GGUF / "recipes.toml").read_text(encoding="utf-8"))
-RECIPES = [Recipe(backend=TABLE["backend"]["id"], **table) for table in TABLE["recipe"]]
+RECIPES = backends()["gguf"].recipes
 
 
 def test_recipe_ids_and_files_are_unique() -> None:
@@ -45,7 +46,7 @@ def test_a_recipe_by_hand_writes_the_recipes_file() -> None:
 
 
 def test_every_quantization_has_its_cost() -> None:
-    assert {r.options["type"] for r in RECIPES if "type" in r.options} == set(TABLE["costs"]["quantize"])
+    assert all(r.cpu_seconds > 0 for r in RECIPES if "type" in r.options)
 
 
 def test_every_phi_architecture_has_an_answer_with_a_reason_and_a_link() -> None:
