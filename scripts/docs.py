@@ -10,10 +10,13 @@ from typing import Any
 
 from typer.main import get_command
 
-from bot import recipes
+from bot import candidates, recipes
 from bot.cli.app import app
 from bot.cli.entry import CODES
+from bot.devices import devices
 from bot.models import Recipe
+from bot.problems import TRAITS
+from bot.recipes import Backend
 
 DOCS = Path(__file__).parents[1] / "docs"
 GENERATED = "<!-- Made by scripts/docs.py. Change the code or the data, then run `make docs`. -->"
@@ -83,31 +86,93 @@ def option_help(option: Any) -> str:
 
 
 def recipes_page() -> str:
-    """What can be made, per backend, and how to make the same by hand."""
+    """What can be made, per backend, how to run it, and how to make the same by hand."""
     blocks = [
         GENERATED,
         "# Recipes",
-        "What phimill can make of a release. **Default** recipes are made of every watched release; the others when "
-        "somebody asks for them: `phimill convert REPO --recipe ID`. *recommended* is the best measured fidelity for "
-        "its size, *cookbook* has exactly the options of the PhiCookBook's chapters, *ladder* is in between.",
+        "What phimill can make of a release. **Default** recipes are made of every watched release that they suit, "
+        "the others when somebody asks for them: `phimill convert REPO --recipe ID`. *recommended* is the best "
+        "measured fidelity for its size, *cookbook* has exactly the options of the PhiCookBook's chapters, *ladder* "
+        "is in between. `phimill check REPO` says which of them can be made of a release, and why the others cannot.",
+        "`NAMESPACE` is where phimill publishes. In commands, `{m}` is the model's name, `SOURCE` the folder it was "
+        "downloaded to, and `{base}` the type of its weights: bf16, f16 or f32.",
+        table(("backend", "recipes", "published to"), map(backend_row, recipes.backends().values())),
     ]
     for backend in recipes.backends().values():
-        target = f"`{backend.target('NAMESPACE', 'MODEL')}`"
-        heads = ("recipe", "makes", "precision", "bits per weight", "preset", "for", "made from")
-        blocks += [f"## {backend.title}", f"Published to {target}.", table(heads, map(recipe_row, backend.recipes))]
-        blocks.append("### The same by hand")
-        blocks.append("`{m}` is the model's name, `SOURCE` the folder it was downloaded to.")
-        for recipe in backend.recipes:
-            if recipe.by_hand:
-                blocks.append(f"`{recipe.id}`\n\n```sh\n" + "\n".join(recipe.by_hand) + "\n```")
+        blocks += [f"## {backend.title}", *backend_blocks(backend)]
     return "\n\n".join(blocks) + "\n"
+
+
+def backend_row(backend: Backend) -> tuple[str, ...]:
+    # As GitHub makes an anchor of a heading.
+    anchor = "".join(c for c in backend.title.lower() if c.isalnum() or c in " -").replace(" ", "-")
+    repos = dict.fromkeys(recipe.target("NAMESPACE", "{m}") for recipe in backend.recipes)
+    return f"[{backend.title}](#{anchor})", str(len(backend.recipes)), ", ".join(f"`{repo}`" for repo in repos)
+
+
+def backend_blocks(backend: Backend) -> Iterator[str]:
+    """One backend: a table to choose from, how to run what was chosen, then every recipe with all there is to it."""
+    heads = ("recipe", "makes", "precision", "bits per weight", "preset", "for")
+    yield table(heads, map(recipe_row, backend.recipes))
+    if backend.snippets:
+        yield "### Running it"
+        yield (
+            "`{repo}` is the repo, `{tag}` its version, `{file}` the variant's first file, `{folder}` where that is, "
+            "`{quant}` what it is called after the model's name, `{context}` a number of tokens."
+        )
+    for snippet in backend.snippets:
+        install = f"\n\n```sh\n{snippet.install}\n```" if snippet.install else ""
+        yield f"**{snippet.title}**{install}\n\n```{snippet.language}\n{snippet.code.strip()}\n```"
+    for recipe in backend.recipes:
+        yield f"### `{recipe.id}`"
+        yield f"{recipe.title}. {recipe.suits}"
+        yield "\n".join(f"- {fact}" for fact in recipe_facts(recipe))
+        if recipe.by_hand:
+            yield "```sh\n" + "\n".join(recipe.by_hand) + "\n```"
+    if tried := candidates.extra(backend.id):
+        yield f"### Candidates of {backend.title}"
+        yield (
+            f"What `phimill tune REPO --backend {backend.id}` tries beside the recipes above, to find the best for a "
+            "model. Their commands are in the file that it writes."
+        )
+        yield table(("candidate", "makes", "precision", "bits per weight", "options"), map(candidate_row, tried))
 
 
 def recipe_row(recipe: Recipe) -> tuple[str, ...]:
     preset = f"{recipe.preset}, **default**" if recipe.default else recipe.preset
-    only = f"{recipe.only_dtype} only" if recipe.only_dtype else "any"
     bits = f"{recipe.bits_per_weight:g}"
-    return f"`{recipe.id}`", recipe.title, recipe.precision.value, bits, preset, recipe.suits, only
+    return f"`{recipe.id}`", recipe.title, recipe.precision.value, bits, preset, recipe.suits
+
+
+def candidate_row(recipe: Recipe) -> tuple[str, ...]:
+    bits = f"{recipe.bits_per_weight:g}"
+    return f"`{recipe.id}`", recipe.title, recipe.precision.value, bits, options_of(recipe)
+
+
+def recipe_facts(recipe: Recipe) -> Iterator[str]:
+    """All that the table does not say of a recipe."""
+    yield f"Published as `{recipe.file}` in `{recipe.target('NAMESPACE', '{m}')}`."
+    if recipe.id == recipe.baseline:
+        yield "Measured against the source. It is the unquantized export that other recipes are measured against."
+    else:
+        yield f"Measured against the source and against `{recipe.baseline}`."
+    if recipe.devices:
+        yield f"Devices: {', '.join(devices()[name].title for name in recipe.devices)}."
+    only = [f"{recipe.only_dtype} weights"] if recipe.only_dtype else []
+    for trait, wanted in recipe.only_when.items():
+        only.append(f"{'' if wanted else 'no '}{TRAITS.get(trait, trait)}")
+    if only:
+        yield f"Only for models with {', '.join(only)}."
+    if recipe.within_original_context:
+        yield "Only for contexts up to the original one of a LongRoPE model."
+    for trait, why in recipe.runtime_error.items():
+        yield f"**Known runtime error** with {TRAITS.get(trait, trait)}: {why}"
+    yield f"Options: {options_of(recipe)}."
+
+
+def options_of(recipe: Recipe) -> str:
+    """The options as the data file has them."""
+    return ", ".join(f"`{name} = {candidates.spelled(value)}`" for name, value in recipe.options.items()) or "none"
 
 
 def table(heads: tuple[str, ...], rows: Any) -> str:
