@@ -1,4 +1,4 @@
-"""A release that one backend cannot do: it is refused before a weight is downloaded, and the others go through."""
+"""A release that one backend cannot do: it is refused before a weight is downloaded, and for that one alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ import phi_repos
 import pytest
 from hub_world import MICROSOFT, World
 
-from bot import recipes
-
 pytestmark = [pytest.mark.backend, pytest.mark.timeout(1200)]
 
 NAME = "Phi-new-words"
 SOURCE = f"microsoft/{NAME}"
-# What reads tokenizer.json as it is, and needs no table of pre-tokenizers.
-OTHER = "mlx"
 
 
 def with_unknown_words(tiny_phi: Path, folder: Path) -> Path:
@@ -47,18 +43,6 @@ def test_an_unknown_tokenizer_is_refused_for_gguf_before_any_weight_is_downloade
     assert (variant["status"], variant["repo"]) == ("refused", None)
     assert "tokenizer" in variant["reason"]
     assert not list((world.home / "work").glob("source/*/*.safetensors"))
-
-
-def test_the_other_backends_of_the_same_release_go_through(world: World) -> None:
-    both = json.dumps(["gguf", OTHER])
-    ran = world.watch_once(PHIMILL_BACKENDS=both)
-    assert ran.code == 0, ran.err
-    states = {row["recipe"]: row["state"] for row in ran.json["releases"]}
-    assert {state for recipe, state in states.items() if recipe.startswith("gguf/")} == {"refused"}
-    made = {recipe for recipe, state in states.items() if state == "published"}
-    assert made
-    assert made <= {recipe.id for recipe in recipes.defaults(OTHER)}
-    assert f"phimill/{NAME}-GGUF" not in world.published()
 
 
 def test_a_mixture_of_experts_is_refused_for_onnx_alone(world: World, tmp_path: Path) -> None:
