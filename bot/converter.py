@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 from collections import deque
@@ -31,6 +32,7 @@ EXTENSIONS = frozenset(
     {".bin", ".dat", ".data", ".gguf", ".jinja", ".json", ".md", ".model", ".npy", ".onnx"}
     | {".safetensors", ".tiktoken", ".txt", ".xml"}
 )
+LICENCE = re.compile(r"(LICENSE|NOTICE)[A-Za-z-]*")  # goes with the weights, and has no extension
 MAX_ARTIFACTS = 64
 TAIL = 20  # last lines of the log that a failure may quote
 MAY_RAISE = ("converter_failed", "source_corrupt", "not_enough_room")
@@ -158,7 +160,7 @@ def _name(name: str) -> PurePosixPath:
         path = filenames.check(name)
     except SourceCorrupt:
         raise ConverterFailed(f"The converter named a file {plain(name)!r}.", _HINT) from None
-    if path.suffix not in EXTENSIONS:
+    if path.suffix not in EXTENSIONS and not LICENCE.fullmatch(path.name):
         raise ConverterFailed(f"The converter made {name}; files of that kind are not published.", _HINT)
     return path
 

@@ -22,7 +22,7 @@ def load(source: Path, config: dict[str, Any], dtype: str = "") -> Any:
     weights.tensors(source)  # whole, or it is said which file is not
     try:
         model, _ = load_model(source, lazy=True, model_config=dict(config))
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise ConverterError(f"mlx-lm cannot load this model: {' '.join(str(error).split())[:200]}") from error
     if dtype:
         model.update(tree_map(_cast(getattr(mx, dtype)), model.parameters()))

@@ -15,6 +15,7 @@ from converters.base import Events
 from converters.files import sync, write_json
 
 INDEX = "model.safetensors.index.json"
+_SHARD = 2  # GiB: what is held in memory while a model is written
 
 
 def save_weights(model: Any, out: Path, events: Events) -> list[str]:
@@ -24,7 +25,7 @@ def save_weights(model: Any, out: Path, events: Events) -> list[str]:
     """
     arrays = dict(tree_flatten(model.parameters()))
     parameters, total = get_total_parameters(model), sum(array.nbytes for array in arrays.values())
-    shards = make_shards(arrays)
+    shards = make_shards(arrays, _SHARD)
     model.update(tree_map(lambda _: mx.array([]), model.parameters()))
     arrays.clear()
     names = [_name(at, len(shards)) for at in range(len(shards))]

@@ -241,6 +241,13 @@ def test_a_file_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) 
         converter.artifact(out, made(name))
 
 
+@pytest.mark.parametrize("name", ["LICENSE", "LICENSE-MIT", "cpu/NOTICE"])
+def test_a_licence_needs_no_extension(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("Do as you like.")
+    assert converter.artifact(tmp_path, made(name)).files[0].path == name
+
+
 @pytest.mark.parametrize(
     "plant",
     [
