@@ -11,6 +11,7 @@ from bot.recipes import Costs, by_id, reference_costs
 from bot.settings import GIB, Settings
 
 POSITIONS = 2400  # windows and prompts together
+FLOAT_BITS = 16  # an embedding with as many is not quantized
 CORES = 2  # minutes are promised for a small machine; more cores only help
 
 
@@ -43,15 +44,14 @@ def variant_bytes(release: Release, recipe: Recipe) -> int:
     """What the variant weighs in the end.
 
     A token embedding that is stored apart counts for itself: with 200,000 tokens it is a sixth of Phi-4-mini, and
-    where it stays at 32 bits, larger than the rest at 4. Tied embeddings then are stored twice: `parameters` holds the
-    output matrix, and the embedding comes on top.
+    where it stays at 32 bits, larger than the rest at 4. Tied to the output matrix, it is stored once, and quantized
+    as that is.
     """
-    if recipe.embedding_bits is None:
+    bits = recipe.embedding_bits
+    if bits is None or (release.traits.tied_embeddings and bits >= FLOAT_BITS):
         return int(release.parameters * recipe.bits_per_weight / 8)
-    traits = release.traits
-    table = traits.vocab * traits.hidden
-    others = release.parameters - (0 if traits.tied_embeddings else table)
-    return int((others * recipe.bits_per_weight + table * recipe.embedding_bits) / 8)
+    table = release.traits.vocab * release.traits.hidden
+    return int(((release.parameters - table) * recipe.bits_per_weight + table * bits) / 8)
 
 
 def base_bytes(release: Release) -> int:

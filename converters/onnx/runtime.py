@@ -21,11 +21,11 @@ class Runtime:
     """One loaded model for texts of up to `length` tokens, every position of which gives logits."""
 
     def __init__(self, folder: Path, length: int, threads: int) -> None:
-        config = og.Config(str(folder))
-        config.clear_providers()
-        session = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
-        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+        session = {"intra_op_num_threads": threads, "inter_op_num_threads": 1, "session.intra_op.allow_spinning": "0"}
         try:
+            config = og.Config(str(folder))
+            config.clear_providers()
+            config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
             self._model = og.Model(config)
             self._tokenizer = og.Tokenizer(self._model)
         except RuntimeError as error:

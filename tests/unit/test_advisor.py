@@ -240,11 +240,17 @@ def test_a_runtime_may_hold_less_or_more() -> None:
 
 def test_an_embedding_that_is_stored_apart_is_counted_apart(backend: recipes.Backend) -> None:
     int4 = next(r for r in backend.recipes if r.id == "x/int4")
-    apart = int4.model_copy(update={"embedding_bits": 32})
-    table = 200064 * 3072
-    assert variant_bytes(RELEASE, apart) - variant_bytes(RELEASE, int4) == table * 4
     untied = RELEASE.model_copy(update={"traits": PHI_4_MINI.model_copy(update={"tied_embeddings": False})})
+    table = 200064 * 3072
+    apart = int4.model_copy(update={"embedding_bits": 32})
     assert variant_bytes(untied, apart) - variant_bytes(untied, int4) == table * 4 - table * 5 // 8
+
+
+def test_a_tied_embedding_is_counted_once_and_quantized(backend: recipes.Backend) -> None:
+    int4 = next(r for r in backend.recipes if r.id == "x/int4")
+    in_floats, in_bytes = (int4.model_copy(update={"embedding_bits": bits}) for bits in (32, 8))
+    assert variant_bytes(RELEASE, in_floats) == variant_bytes(RELEASE, int4)
+    assert variant_bytes(RELEASE, in_bytes) - variant_bytes(RELEASE, int4) == 200064 * 3072 * 3 // 8
 
 
 # --- which one -------------------------------------------------------------------------------------------------------
