@@ -18,9 +18,8 @@ from nncf.quantization.advanced_parameters import AdvancedGPTQParameters
 from nncf.quantization.algorithms.weight_compression import gptq
 
 from converters.base import Events
-from converters.openvino import ir, tokenizer
+from converters.openvino import ir, plan, tokenizer
 
-_SAMPLE = 1000  # characters
 # The default, 0.1, is for fewer samples: measured on 15,000 tokens, less damping gave a smaller divergence.
 _DAMPING = 0.01
 _Item = TypeVar("_Item")
@@ -35,36 +34,27 @@ def compress(
     if options.get("gptq"):
         samples = _samples(base, calibration, threads)
         arguments = {"gptq": True, "dataset": nncf.Dataset(samples), "subset_size": len(samples)}
+        # Another number of threads adds up in another order, so that some weights round the other way.
         facts = {"samples": len(samples), "tokens": sum(sample["input_ids"].size for sample in samples)}
+        facts["threads"] = threads
     with _limited(threads), _reported(events):
         model = openvino.Core().read_model(base / ir.XML)
         if "int8_projections" in options:
             _keep_int8(model, options)
         nncf.compress_weights(model, **_settings(options), **arguments)
     _as_compressed(model)
+    _name_anew(model)
     openvino.save_model(model, target / ir.XML, compress_to_fp16=False)
     return {**facts, "weights": _weights(model)}
 
 
-def text_samples(text: str) -> list[str]:
-    """Cut the calibration text into equal pieces; what is left over at the end is not used."""
-    return [text[at : at + _SAMPLE] for at in range(0, len(text) - _SAMPLE + 1, _SAMPLE)]
-
-
-def int8_pattern(blocks: int, projections: Iterable[str], share: int) -> str:
-    """A pattern for these projections of every block, and for all of the first and last 1/`share` of the blocks."""
-    edge = math.ceil(blocks / share)
-    outer = sorted({*range(edge), *range(blocks - edge, blocks)})
-    return rf"\.(?:{'|'.join(projections)})\b|\.layers\.(?:{'|'.join(map(str, outer))})\."
-
-
 def _keep_int8(model: Any, options: dict[str, Any]) -> None:
     """Compress the weights that suffer most from 4 bits to 8; the next pass leaves them as they are."""
-    names = [op.get_friendly_name() for op in model.get_ops()]
-    blocks = 1 + max((int(found[1]) for name in names if (found := re.search(r"\.layers\.(\d+)\.", name))), default=0)
-    pattern = int8_pattern(blocks, options["int8_projections"], options["int8_blocks"])
-    others = nncf.IgnoredScope(patterns=[rf"^(?!.*(?:{pattern})).*$"])
-    nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM, ignored_scope=others)
+    blocks = plan.count_blocks(op.get_friendly_name() for op in model.get_ops())
+    others = plan.all_but_int8(blocks, options["int8_projections"], options["int8_blocks"])
+    nncf.compress_weights(
+        model, mode=nncf.CompressWeightsMode.INT8_ASYM, ignored_scope=nncf.IgnoredScope(patterns=[others])
+    )
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +72,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
 def _samples(base: Path, calibration: Path, threads: int) -> list[dict[str, Any]]:
     """The calibration text as the inputs of the model."""
     made = tokenizer.load(base, threads)
-    texts = text_samples(calibration.read_text(encoding="utf-8"))
+    texts = plan.pieces(calibration.read_text(encoding="utf-8"))
     return [_inputs(tokenizer.encode(made, text)) for text in texts]
 
 
@@ -101,6 +91,14 @@ def _as_compressed(model: Any) -> None:
     options.pop("KV_CACHE_PRECISION", None)
     model.set_rt_info(options, "runtime_options")
     model.set_rt_info(nncf.__version__, ["optimum", "nncf_version"])
+
+
+def _name_anew(model: Any) -> None:
+    """Number the nodes without a name of their own by their place: OpenVINO counts on through a whole process."""
+    for place, op in enumerate(model.get_ordered_ops()):
+        kind = op.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", op.get_friendly_name()):
+            op.set_friendly_name(f"{kind}_{place}")
 
 
 def _weights(model: Any) -> dict[str, int]:
