@@ -22,8 +22,9 @@ also runs the source and every variant and publishes, is the last row. Both ways
 
 Peak memory is the sum over the whole process tree of PSS, five looks a second, mapped weights included; *anonymous* is
 the part that the kernel cannot drop. Bytes written are what was made dirty on the disk; bytes read are those of read
-calls, and mapped files do not show in them. llama.cpp's wheel has no `llama-quantize` and no `llama-imatrix`: a script
-stands in for both, which costs the loop half a second of Python each time.
+calls, and mapped files do not show in them. Two things stand in for what the loop cannot run: a script for
+`llama-quantize` and `llama-imatrix`, which llama.cpp's wheel lacks (half a second of Python more), and plain rounding
+for `mlx_lm.gptq`, which fetches its text from the network and takes hours on a CPU (so much less than the real thing).
 """
 
 
@@ -137,7 +138,7 @@ def _backends(found: Matrix, convert: Arm, milling: Milling) -> Iterator[str]:
 def _backend_row(found: Matrix, line: Line, tools: Sequence[Tool], children: Sequence[Child]) -> str:
     source, artifacts = found.source_bytes, sum(line.sizes.values())
     loop_artifacts = sum(tool.size for tool in tools)
-    kept = [f"{size / source:.2f} ({name.rpartition('/')[2]})" for name, size in line.kept.items()]
+    kept = [f"{size / source:.2f} ({name.partition('-')[0]})" for name, size in line.kept.items()]
 
     def both(of_tool: Callable[[Tool], float], of_child: Callable[[Child], float]) -> tuple[float, float]:
         return sum(map(of_tool, tools)), sum(map(of_child, children))

@@ -92,6 +92,12 @@ def _accounts(pid: int) -> dict[str, int]:
     return {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 class Peak:
     """The most memory that a process and its descendants held at once, until `stop`."""
 

@@ -27,7 +27,7 @@ from bot.telling import Telling
 from bot.workspace import Workspace
 
 BEGAN = time.monotonic()
-LARGE = 0.01  # of the source: a smaller file is no intermediate worth the name
+LARGE = 0.01  # of the source; what is smaller is no intermediate worth the name
 
 
 def main(source: str, answer: Path) -> None:
@@ -74,11 +74,11 @@ def _shared(mill: Mill, release: Release, request: BuildRequest) -> Path:
 
 
 def _intermediates(shared: Path, release: Release) -> dict[str, int]:
-    """The large files that the variants of a backend share, with their sizes."""
+    """The large things that the variants of a backend share, files or folders, with their sizes."""
     if not shared.is_dir():
         raise RuntimeError(f"{shared} is not where the variants keep what they share.")
-    files = {str(path.relative_to(shared)): path.stat().st_size for path in shared.rglob("*") if path.is_file()}
-    return {name: size for name, size in files.items() if size > LARGE * release.weight_bytes}
+    sizes = {entry.name: meter.size_of(entry) for entry in shared.iterdir()}
+    return {name: size for name, size in sizes.items() if size > LARGE * release.weight_bytes}
 
 
 def _count(children: list[Child]) -> None:
