@@ -22,6 +22,7 @@ from bot.recipes import Snippet
 pytestmark = [pytest.mark.backend, pytest.mark.timeout(2400)]
 
 BACKENDS = recipes.backends()
+EXCLUDES = recipes.ROOT / "openvino" / "excludes.in"
 TINY = Traits(longrope=True)
 # Mean KL in nats that a variant of the tiny Phi may have, where its runtime can run the model as the source does.
 LIMITS = {Precision.FP32: 1e-7, Precision.FP16: 2e-6, Precision.INT8: 1e-4}
@@ -139,10 +140,12 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             folder = tmp_path_factory.mktemp("clean")
             pip, verb, *packages = shlex.split(install)
             assert (pip, verb) == ("pip", "install")
-            # The same resolver as the mill's own environments: what they downloaded is not downloaded again.
+            # The same resolver as the mill's own environments: what they downloaded is not downloaded again. Without
+            # torchvision, which models of text do not need, and whose only wheels do not load beside a CPU's PyTorch.
             tool = uv.find_uv_bin()
             subprocess.run([tool, "venv", "-q", folder], check=True)
-            command = [tool, "pip", "install", "-q", "--python", folder / "bin" / "python", *packages]
+            command = [tool, "pip", "install", "-q", "--python", folder / "bin" / "python", "--excludes", EXCLUDES]
+            command += packages
             subprocess.run(command, check=True)
             ready[install] = folder / "bin" / "python"
         return ready[install]

@@ -72,7 +72,7 @@ class Mill:
 
     def request(self, folder: Path, file: str, options: Options, **changes: Any) -> dict[str, Any]:
         recipe = {"id": f"gguf/{file}", "file": "{m}-" + file + ".gguf", "options": dict(options)}
-        return self.request_of(folder, recipe, **changes)
+        return {**self.request_of(folder, recipe), **changes}
 
     def request_of(self, folder: Path, recipe: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         """A request for any backend's recipe, as `id`, `file` and `options`."""

@@ -67,7 +67,8 @@ def test_every_event_of_a_conversion_is_json_and_the_artifact_comes_last(mill: M
     stages = list(dict.fromkeys(e["stage"] for e in answer.events if e["event"] == "progress"))
     assert stages == ["check weights", "export", "importance matrix", "quantize"]
     artifact = answer.last
-    assert artifact["files"] == ["tiny-phi-3.5-instruct-Q4_K_M.gguf", "imatrix.gguf"]
+    assert artifact["files"] == ["tiny-phi-3.5-instruct-Q4_K_M.gguf"]
+    assert artifact["extras"] == ["imatrix.gguf"]
     size = (tmp_path / "out" / artifact["files"][0]).stat().st_size
     assert artifact["bits_per_weight"] == pytest.approx(8 * size / artifact["facts"]["parameters"])
     assert artifact["facts"]["imatrix"]["sha256"] == sha256(tmp_path / "out" / "imatrix.gguf")
@@ -242,5 +243,5 @@ def test_an_architecture_the_converter_does_not_know_is_named(mill: Mill, tmp_pa
 
 def test_the_known_pre_tokenizers_are_those_of_the_pinned_converter(mill: Mill) -> None:
     script = ROOT / "scripts" / "extract_pretokenizers.py"
-    done = subprocess.run([mill.pythons["gguf"], script, "--check"], capture_output=True, text=True)
+    done = subprocess.run([mill.python("gguf"), script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
