@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from bot.advisor import Advice, Choice
 from bot.builds import Build, Failure, LogLine, Progress
+from bot.devices import device
 from bot.errors import PhimillError, UsageError
+from bot.fitting import Footprint
 from bot.mill import CheckReport, Event, Plan, Preview, ReleaseRow
 from bot.models import (
     BuildRequest,
     Needs,
     Phase,
+    Precision,
     Release,
     RepoRef,
     SourceFile,
@@ -22,6 +26,7 @@ from bot.models import (
     VariantResult,
     Verdict,
 )
+from bot.recipes import Snippet
 from bot.settings import Settings
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -104,6 +109,42 @@ def build(
     )
 
 
+def choice(recipe: str, left: int = 500_000_000, published: bool = True) -> Choice:
+    return Choice(
+        recipe=recipe,
+        backend="gguf",
+        title="INT4",
+        precision=Precision.INT4,
+        published=published,
+        repo=TARGET if published else None,
+        tag="v1.0" if published else None,
+        kl_mean=0.0123 if published else None,
+        needs=Footprint(weights=2_400_000_000, cache=537_000_000, runtime=541_000_000, total=3_478_000_000),
+        left=left,
+        caveats=("Mind the [RoPE].",),
+        snippets=(
+            Snippet(title="Python", language="python", code="run()\nagain()", install="pip install it"),
+            Snippet(title="Shell", language="sh", code="other"),
+        ),
+    )
+
+
+def advice(pick: Choice | None, runner_up: Choice | None = None, smallest: Choice | None = None) -> Advice:
+    return Advice(
+        repo=REPO,
+        sha=SHA,
+        device="phone",
+        memory=8_000_000_000,
+        usable=4_000_000_000,
+        context=4096,
+        pick=pick,
+        runner_up=runner_up,
+        smallest=smallest,
+        why="It is the nearest.",
+        notes=("A note.",),
+    )
+
+
 class FakeMill:
     """Set the attributes that a test is about; `calls` says what was asked of it."""
 
@@ -116,6 +157,7 @@ class FakeMill:
         self.lines: list[LogLine] = []
         self.ending = build(results=(published("gguf/int4"), published("gguf/int8")))
         self.rows: tuple[ReleaseRow, ...] = ()
+        self.answer = advice(choice("gguf/int4"), choice("gguf/q4_0", 600_000_000, published=False))
         self.error: PhimillError | None = None
         self.interruption: BaseException | None = None
         self.paused = False
@@ -130,6 +172,20 @@ class FakeMill:
     def check(self, text: str, namespace: str | None = None, *, anonymous: bool = False) -> CheckReport:
         self._called("check", text, namespace)
         return CheckReport(release=release(text), verdicts=self.verdicts, published={"gguf/int4": "v1.0"})
+
+    def advise(
+        self,
+        text: str,
+        device_id: str,
+        memory: int | None = None,
+        context: int | None = None,
+        namespace: str | None = None,
+        *,
+        anonymous: bool = False,
+    ) -> Advice:
+        self._called("advise", text, device_id, memory, context, namespace)
+        device(device_id)
+        return self.answer
 
     def plan(self, text: str, asked: Sequence[str] = (), namespace: str | None = None) -> Plan:
         self._called("plan", text, tuple(asked), namespace)

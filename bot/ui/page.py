@@ -1,4 +1,4 @@
-"""The whole page: a heading and three tabs."""
+"""The whole page: a heading and the tabs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from markupsafe import Markup
 
+from bot.ui.advice_tab import advice_tab
 from bot.ui.builds_tab import builds_tab
 from bot.ui.convert_tab import convert_tab
 from bot.ui.markup import PLAIN, link, tag
@@ -42,6 +43,8 @@ def build_page(mill: Mill) -> gr.Blocks:
                 releases_tab(mill, page)
             with gr.Tab("Convert", id="convert"):
                 convert_tab(mill)
+            with gr.Tab("Which one is for me?", id="advice"):
+                advice_tab(mill)
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
     return page
 

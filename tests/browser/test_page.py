@@ -146,6 +146,19 @@ def test_the_form_shows_the_verdict_and_queues_a_build(page: Page, local_page: s
     expect(page.get_by_text("is in the queue")).to_be_visible()
 
 
+def test_three_questions_have_one_answer_with_the_way_to_get_it(page: Page, local_page: str) -> None:
+    page.goto(local_page)
+    page.get_by_role("tab", name="Which one is for me?").click()
+    page.get_by_label("Model to run").fill("microsoft/Phi-4-mini-instruct")
+    page.get_by_label("With this much memory").fill("a lot")
+    page.get_by_role("button", name="Which one?").click()
+    expect(page.get_by_text("is no amount of memory")).to_be_visible()
+    page.get_by_label("With this much memory").fill("8GB")
+    page.get_by_role("button", name="Which one?").click()
+    expect(page.get_by_text("It is the nearest.")).to_be_visible()
+    expect(page.get_by_text("pip install it")).to_be_visible()
+
+
 def test_strangers_may_look_and_check_and_nothing_else(page: Page, public_page: str) -> None:
     page.goto(public_page)
     page.locator("tr[data-build]").first.click()

@@ -5,84 +5,23 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_mill import REPO, SHA, TARGET, FakeMill
+from fake_mill import REPO, TARGET, FakeMill, advice, choice
 
-from bot.advisor import Advice, Choice
+from bot.advisor import Advice
 from bot.cli.entry import run
-from bot.devices import device
 from bot.errors import UsageError
-from bot.fitting import Footprint
-from bot.models import Precision
-from bot.recipes import Snippet
 from bot.settings import get_settings
 
 
-def choice(recipe: str, left: int = 500_000_000, published: bool = True) -> Choice:
-    return Choice(
-        recipe=recipe,
-        backend="gguf",
-        title="INT4",
-        precision=Precision.INT4,
-        published=published,
-        repo=TARGET if published else None,
-        tag="v1.0" if published else None,
-        kl_mean=0.0123 if published else None,
-        needs=Footprint(weights=2_400_000_000, cache=537_000_000, runtime=541_000_000, total=3_478_000_000),
-        left=left,
-        caveats=("Mind the [RoPE].",),
-        snippets=(
-            Snippet(title="Python", language="python", code="run()\nagain()", install="pip install it"),
-            Snippet(title="Shell", language="sh", code="other"),
-        ),
-    )
-
-
-class AdvisedMill(FakeMill):
-    """Gives one advice, whatever it is asked."""
-
-    answer: Advice
-
-    def advise(
-        self,
-        text: str,
-        device_id: str,
-        memory: int | None = None,
-        context: int | None = None,
-        namespace: str | None = None,
-    ) -> Advice:
-        self._called("advise", text, device_id, memory, context, namespace)
-        device(device_id)
-        return self.answer
-
-
-def advice(pick: Choice | None, runner_up: Choice | None = None, smallest: Choice | None = None) -> Advice:
-    return Advice(
-        repo=REPO,
-        sha=SHA,
-        device="phone",
-        memory=8_000_000_000,
-        usable=4_000_000_000,
-        context=4096,
-        pick=pick,
-        runner_up=runner_up,
-        smallest=smallest,
-        why="It is the nearest.",
-        notes=("A note.",),
-    )
-
-
 @pytest.fixture
-def mill(monkeypatch: pytest.MonkeyPatch) -> AdvisedMill:
-    made = AdvisedMill()
-    made.answer = advice(choice("gguf/int4"), choice("gguf/q4_0", 600_000_000, published=False))
+def mill(monkeypatch: pytest.MonkeyPatch) -> FakeMill:
+    made = FakeMill()
     get_settings.cache_clear()
     monkeypatch.setattr("bot.mill.Mill", lambda settings: made)
     return made
 
 
-def test_advise_shows_the_pick_the_runner_up_why_and_how(
-    mill: AdvisedMill, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_advise_shows_the_pick_the_runner_up_why_and_how(mill: FakeMill, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["advise", REPO, "--device", "phone", "--memory", "8GB", "--context", "4096", "--to", "me"]) == 0
     assert ("advise", REPO, "phone", 8 * 10**9, 4096, "me") in mill.calls
     said = capsys.readouterr().out
@@ -99,13 +38,13 @@ def test_advise_shows_the_pick_the_runner_up_why_and_how(
     assert f"The card of {TARGET} has other ways to run it." in said
 
 
-def test_the_device_s_usual_memory_and_context_are_left_to_the_mill(mill: AdvisedMill) -> None:
+def test_the_device_s_usual_memory_and_context_are_left_to_the_mill(mill: FakeMill) -> None:
     assert run(["advise", REPO, "--device", "phone"]) == 0
     assert ("advise", REPO, "phone", None, None, None) in mill.calls
     assert mill.closed
 
 
-def test_advise_prints_the_advice_as_one_object(mill: AdvisedMill, capsys: pytest.CaptureFixture[str]) -> None:
+def test_advise_prints_the_advice_as_one_object(mill: FakeMill, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["advise", REPO, "--device", "phone", "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert Advice.model_validate(answer) == mill.answer
@@ -113,7 +52,7 @@ def test_advise_prints_the_advice_as_one_object(mill: AdvisedMill, capsys: pytes
 
 
 def test_where_nothing_fits_the_smallest_is_shown_and_the_exit_code_is_6(
-    mill: AdvisedMill, capsys: pytest.CaptureFixture[str]
+    mill: FakeMill, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mill.answer = advice(None, smallest=choice("gguf/q2_k", -900_000_000))
     assert run(["advise", REPO, "--device", "phone"]) == 6
@@ -124,7 +63,7 @@ def test_where_nothing_fits_the_smallest_is_shown_and_the_exit_code_is_6(
 
 
 def test_where_there_is_nothing_for_the_device_the_exit_code_is_3(
-    mill: AdvisedMill, capsys: pytest.CaptureFixture[str]
+    mill: FakeMill, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mill.answer = advice(None)
     assert run(["advise", REPO, "--device", "phone"]) == 3

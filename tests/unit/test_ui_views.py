@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import gradio as gr
 import pytest
-from fake_mill import NOON, SHA, FakeMill, build, published, request, verdict
+from fake_mill import NOON, SHA, FakeMill, advice, build, choice, published, request, verdict
 from markupsafe import Markup
 
 from bot.builds import Failure, LogLine, Progress
@@ -14,7 +14,7 @@ from bot.errors import UsageError
 from bot.mill import ReleaseRow
 from bot.models import Phase, Status, VariantResult
 from bot.settings import Settings
-from bot.ui import build_view, builds_tab
+from bot.ui import advice_tab, build_view, builds_tab
 from bot.ui.access import is_loopback, people_may_build
 from bot.ui.convert_tab import verdicts
 from bot.ui.markup import chip, complaint, link, tag
@@ -23,7 +23,7 @@ from bot.ui.releases_tab import releases
 
 HUB = "http://127.0.0.1:7861"
 EVIL = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
-OURS = {"div", "table", "thead", "tbody", "tr", "th", "td", "span", "a", "button", "code", "p", "strong", "h3"}
+OURS = {"div", "table", "thead", "tbody", "tr", "th", "td", "span", "a", "button", "code", "p", "strong", "h3", "pre"}
 
 
 class _Tags(HTMLParser):
@@ -100,6 +100,27 @@ def test_releases_and_verdicts_with_hostile_words_are_text() -> None:
     _assert_tame(str(releases([row], HUB)))
     _assert_tame(str(verdicts([verdict(EVIL, Status.CAVEAT, EVIL)], {EVIL: EVIL})))
     _assert_tame(str(complaint(UsageError(EVIL, EVIL))))
+
+
+def test_the_advice_says_which_why_and_how() -> None:
+    html = str(advice_tab.shown(advice(choice("gguf/int4"), choice("gguf/q4_0", published=False))))
+    for text in ("Phone with 8.0 GB, 4.0 GB of it", "It is the nearest.", "gguf/int4", "500 MB", "not published yet"):
+        assert text in html
+    assert "pip install it\nrun()\nagain()" in html
+    assert "A note." in html
+
+
+def test_where_nothing_fits_the_advice_has_the_smallest_and_no_snippet() -> None:
+    html = str(advice_tab.shown(advice(None, smallest=choice("gguf/q2_k", left=-300_000_000))))
+    assert "-300 MB" in html
+    assert "snippet" not in html
+
+
+def test_advice_with_hostile_words_is_text() -> None:
+    hostile = choice("gguf/int4").model_copy(update={"title": EVIL, "repo": EVIL, "caveats": (EVIL,)})
+    _assert_tame(
+        str(advice_tab.shown(advice(hostile).model_copy(update={"why": EVIL, "notes": (EVIL,), "repo": EVIL})))
+    )
 
 
 def test_only_web_addresses_become_links() -> None:
