@@ -29,11 +29,11 @@ class Grant:
 
 
 class Admission:
-    """The cores and the memory budget of one process's converters."""
+    """The cores and the memory budget (bytes) of one process's converters."""
 
     def __init__(self, settings: Settings) -> None:
         self._cores = settings.threads or cores()
-        self._budget = memory_budget(settings)
+        self.budget = memory_budget(settings)
         self._changed = threading.Condition()
         self._order = itertools.count()
         self._builds = 0
@@ -69,7 +69,7 @@ class Admission:
                     self._changed.wait(POLL_SECONDS)
                     if cancelled():
                         raise BuildCancelled("The build was cancelled.")
-                self._running[ticket[1]] = Grant(grant.threads, min(memory, self._budget))
+                self._running[ticket[1]] = Grant(grant.threads, min(memory, self.budget))
             finally:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
@@ -83,7 +83,7 @@ class Admission:
     def _fitting(self, ticket: tuple[bool, int], memory: int) -> Grant | None:
         """What the first in line gets now, if there is room for it. Its memory is all that the others leave."""
         threads = self._cores - sum(g.threads for g in self._running.values())
-        left = self._budget - sum(g.memory for g in self._running.values())
+        left = self.budget - sum(g.memory for g in self._running.values())
         if ticket != min(self._waiting) or threads < 1 or (self._running and memory > left):
             return None
         share = max(1, self._cores // max(self._builds, 1))

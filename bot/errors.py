@@ -17,6 +17,7 @@
     ├── SourceCorrupt            exit 3   the source's bytes are not what they claim
     ├── ConverterFailed          exit 1   a child process ended badly
     │   └── ConverterStopped                it hit a limit: memory, time, file size
+    │       └── MemoryExceeded
     ├── ToolchainFailed          exit 1   a backend's environment could not be made
     └── BuildCancelled           exit 1
 
@@ -156,6 +157,16 @@ class ConverterStopped(ConverterFailed):
     """A converter child was stopped at one of its limits."""
 
     code = "converter_stopped"
+
+
+class MemoryExceeded(ConverterStopped):
+    """A converter child held more memory than it was given: `limit`, in bytes."""
+
+    code = "memory_exceeded"
+
+    def __init__(self, message: str, hint: str = "", *, limit: int = 0) -> None:
+        super().__init__(message, hint)
+        self.limit = limit
 
 
 class ToolchainFailed(PhimillError):

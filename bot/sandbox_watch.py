@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 
 import psutil
 
-from bot.errors import BuildCancelled, ConverterStopped, NotEnoughRoom, PhimillError
+from bot.errors import BuildCancelled, ConverterStopped, MemoryExceeded, NotEnoughRoom, PhimillError
 from bot.settings import GIB
 
 TICK = 0.25  # seconds between looks at memory, time, disk and the cancel flag
@@ -170,9 +170,10 @@ class Child:
         self.peak = max(self.peak, held)
         if held > limits.memory:
             figures = f"{held / GIB:.1f} GiB of memory; {limits.memory / GIB:.1f} is its limit"
-            raise ConverterStopped(
+            raise MemoryExceeded(
                 f"The converter was stopped at {figures}.",
                 "Raise PHIMILL_MEMORY_BUDGET, or use a machine with more memory.",
+                limit=limits.memory,
             )
         for folder in self._writes if limits.disk_floor else ():
             free = shutil.disk_usage(folder).free

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bot import catalog, converter, costs, recipes, sandbox, toolchain
-from bot.admission import Admission, Grant, Peaks
+from bot import catalog, costs, recipes, sandbox, toolchain
+from bot.admission import Admission
+from bot.children import REFERENCE, Children, Work
 from bot.doctor import memory_budget
 from bot.errors import ConverterFailed
 from bot.fetch import fetch
@@ -24,28 +24,16 @@ from bot.hub import Hub
 from bot.models import Artifact, BuildRequest, Fidelity, Recipe, Release, Target
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.recipes import Backend
-from bot.settings import GIB, Settings
+from bot.settings import Settings
 from bot.steps import Steps
 from bot.telling import Telling
 from bot.workspace import Workspace
 
-REFERENCE = "reference"
 CALIBRATION = "converters/text/calibration.txt"
 EVALUATION = "converters/text/evaluation.txt"
 WINDOWS, WINDOW_TOKENS = 8, 256
 # Converters put a folder in its place whole, so they need one they may write around it.
 LOGPROBS = "logprobs"
-
-
-@dataclass(frozen=True)
-class Work:
-    """One piece of work for a child: what it will hold in memory (bytes), may read and may write."""
-
-    backend: str
-    name: str
-    memory: int
-    read: tuple[Path, ...]
-    write: tuple[Path, ...]
 
 
 class Stages:
@@ -62,8 +50,6 @@ class Stages:
         admission: Admission,
     ) -> None:
         self._settings = settings
-        self._admission = admission
-        self._peaks = Peaks(steps.journal)
         self._hub = hub
         self._request = request
         self._release = release
@@ -71,6 +57,7 @@ class Stages:
         self._steps = steps
         self._workspace = Workspace(settings)
         self._code = toolchain.code_path(settings=settings)
+        self._children = Children(settings, admission, steps, release.parameters, self._code)
         # Folders are named by all that their content depends on: our own converters and texts too.
         self._made_with = f"{request.toolchain} {self._code.name}"
 
@@ -129,8 +116,8 @@ class Stages:
                 shared.mkdir(exist_ok=True)
                 request = self._convert_request(recipe, source, workspace.clear(folder), shared)
                 memory = costs.converting(self._release, recipe, self._backend.costs)
-                work = Work(self._backend.id, f"convert {recipe.id}", memory, (source,), (folder, shared))
-                reply = self._call(work, request, telling)
+                work = Work(self._backend.id, f"convert {recipe.id}", memory, (source,), (shared,), folder)
+                reply = self._children.call(work, request, telling)
             artifact = reply.artifacts[0]
             if artifact.recipe != recipe.id:
                 raise ConverterFailed(f"The converter made {artifact.recipe} when asked for {recipe.id}.")
@@ -170,7 +157,7 @@ class Stages:
             return measured
         folder = self._baseline_dir(baseline)
         with self._workspace.using(folder):
-            return self._evaluate(recipe, telling, {"baseline": str(folder / LOGPROBS)}, read=[folder], write=[])
+            return self._evaluate(recipe, telling, {"baseline": str(folder / LOGPROBS)}, read=(folder,))
 
     def _baseline_dir(self, baseline: Recipe) -> Path:
         return self._workspace.reference_dir(self._release, f"{self._made_with} {baseline.digest}")
@@ -183,12 +170,18 @@ class Stages:
                 return Fidelity.model_validate(seal.facts["fidelity"])
             self._workspace.clear(folder)
             kept = {"save_baseline": str(folder / LOGPROBS)}
-            fidelity = self._evaluate(recipe, telling, kept, read=[], write=[folder])
+            fidelity = self._evaluate(recipe, telling, kept, out=folder)
             self._workspace.seal(folder, {"fidelity": fidelity.model_dump(mode="json")})
             return fidelity
 
     def _evaluate(
-        self, recipe: Recipe, telling: Telling, extra: dict[str, str], *, read: list[Path], write: list[Path]
+        self,
+        recipe: Recipe,
+        telling: Telling,
+        extra: dict[str, str],
+        *,
+        read: tuple[Path, ...] = (),
+        out: Path | None = None,
     ) -> Fidelity:
         artifact = self.convert(recipe, telling)
         reference, folder = self._reference(telling), self.folder(recipe)
@@ -199,9 +192,9 @@ class Stages:
             **extra,
         }
         memory = costs.evaluating(self._release, recipe, self._backend.costs)
-        work = Work(self._backend.id, f"evaluate {recipe.id}", memory, (folder, reference, *read), tuple(write))
+        work = Work(self._backend.id, f"evaluate {recipe.id}", memory, (folder, reference, *read), out=out)
         with self._workspace.using(folder), self._workspace.using(reference):
-            reply = self._call(work, request, telling)
+            reply = self._children.call(work, request, telling)
         try:
             return Fidelity.model_validate(reply.metrics.values if reply.metrics else {})
         except ValidationError as error:
@@ -224,7 +217,7 @@ class Stages:
                 }
                 memory = costs.referencing(self._release, memory_budget(self._settings))
                 with workspace.using(source):
-                    self._call(Work(REFERENCE, REFERENCE, memory, (source,), (out,)), request, telling)
+                    self._children.call(Work(REFERENCE, REFERENCE, memory, (source,), out=out), request, telling)
                 workspace.seal(folder, {})
         return folder
 
@@ -236,40 +229,6 @@ class Stages:
             lambda done, total: telling.progress("download", done, total, "bytes"),
             self._steps.cancelled,
         )
-
-    def _call(self, work: Work, request: dict[str, Any], telling: Telling) -> converter.Reply:
-        """Have a child do it, as soon as the machine has room for it."""
-        size = self._release.parameters
-        memory = self._peaks.corrected(work.name, size, work.memory)
-        with self._admission.admitted(memory, self._steps.cancelled, person=self._steps.person) as grant:
-            share = {"threads": grant.threads}
-            if work.backend == REFERENCE:
-                share["memory"] = grant.memory
-            reply = self._run(work, {**request, **share}, telling, grant)
-        outcome = reply.outcome
-        self._peaks.remember(work.name, size, outcome.peak_memory)
-        telling.log(
-            "info",
-            f"{work.backend} took {outcome.wall:.1f} s, {outcome.cpu:.1f} CPU s, "
-            f"{outcome.peak_memory / GIB:.2f} GiB, on {grant.threads} threads",
-        )
-        return reply
-
-    def _run(self, work: Work, request: dict[str, Any], telling: Telling, grant: Grant) -> converter.Reply:
-        folder = self._settings.home / "work" / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        limits = sandbox.Limits(
-            memory=grant.memory,
-            wall=self._settings.build_timeout,
-            file_size=max(8 * self._release.parameters, 2 * GIB),
-            threads=grant.threads,
-            disk_floor=self._settings.disk_floor,
-        )
-        return converter.call(
-            work.backend, request, read=[self._code, *work.read], write=work.write, work=folder, limits=limits,
-            on_progress=telling.progress, on_log=telling.log, cancelled=self._steps.cancelled,
-            settings=self._settings,
-        )  # fmt: skip
 
     def variant(self, recipe: Recipe, version: str, artifact: Artifact, fidelity: Fidelity) -> PublishedVariant:
         """The variant as it will stand on the card and in the receipt."""

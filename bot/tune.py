@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from bot import candidates, catalog, choice, preflight, recipes, sandbox, toolchain
 from bot.admission import Admission
+from bot.children import REFERENCE
 from bot.choice import Candidate, Evidence, Tools
 from bot.errors import ConverterFailed, NotEnoughRoom, UsageError, VerdictRefused
 from bot.fidelity import judge
@@ -26,7 +27,7 @@ from bot.models import Artifact, BuildRequest, Fidelity, Frozen, Precision, Reci
 from bot.recipes import Backend
 from bot.seals import write_whole
 from bot.settings import Settings
-from bot.stages import CALIBRATION, EVALUATION, REFERENCE, WINDOW_TOKENS, WINDOWS, Stages
+from bot.stages import CALIBRATION, EVALUATION, WINDOW_TOKENS, WINDOWS, Stages
 from bot.steps import Steps
 from bot.telling import Ear, Telling
 from bot.ui import words

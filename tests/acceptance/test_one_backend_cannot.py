@@ -55,3 +55,16 @@ def test_a_mixture_of_experts_is_refused_for_onnx_alone(world: World, tmp_path: 
     assert {verdict["status"] for verdict in onnx} <= {"unsupported", "known_broken"}
     assert all("expert" in " ".join(verdict["reasons"]) for verdict in onnx)
     assert any(verdict["status"] in ("supported", "caveat") for verdict in verdicts.values())
+
+
+def test_what_gguf_cannot_do_the_other_backends_publish(world: World) -> None:
+    possible = {"mlx/int8-short-context", "openvino/int8", "onnx/int8"}
+    ran = world.convert(
+        "gguf/int4", *sorted(possible), repo=SOURCE, PHIMILL_BACKENDS='["gguf", "mlx", "onnx", "openvino"]'
+    )
+    variants = {variant["recipe"]: variant for variant in ran.json["variants"]}
+    assert {name for name, variant in variants.items() if variant["status"] == "published"} == possible, ran.err
+    assert variants["gguf/int4"]["status"] == "refused"
+    published = world.published()
+    assert {variant["repo"] for name, variant in variants.items() if name in possible} == set(published)
+    assert not any("GGUF" in repo for repo in published)

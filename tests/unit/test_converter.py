@@ -5,68 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from fake_backend import Bench
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot import converter, sandbox, toolchain
 from bot.converter_events import EVENT, Made, plain
 from bot.errors import ConverterFailed, ConverterStopped, SourceCorrupt
-from bot.settings import Settings
-
-PRELUDE = """
-import json, os, sys
-request = json.loads(sys.stdin.readline())
-def say(event, **values):
-    print(json.dumps({"event": event, **values}), flush=True)
-"""
-
-
-class Bench:
-    """One fake backend, `fake`, whose code each test writes, run by the interpreter of the tests."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.root = tmp_path / "src" / "converters"
-        self.out = tmp_path / "out"
-        self.work = tmp_path / "work"
-        for folder in (self.root / "fake", self.out, self.work):
-            folder.mkdir(parents=True)
-        (self.root / "__init__.py").touch()
-        (self.root / "fake" / "__init__.py").touch()
-        (self.root / "fake" / "requirements.txt").touch()
-        self.settings = Settings(home=tmp_path / "home", toolchains=tmp_path / "chains")
-        self.logs: list[tuple[str, str]] = []
-        self.progress: list[tuple[str, float, float, str]] = []
-
-    def call(self, code: str, verb: str = "convert", **limits: Any) -> converter.Reply:
-        (self.root / "fake" / "__main__.py").write_text(PRELUDE + textwrap.dedent(code))
-        return converter.call(
-            "fake",
-            {"verb": verb, "out": str(self.out)},
-            read=[],
-            write=[self.out],
-            work=self.work,
-            limits=sandbox.Limits(**({"memory": 2**30, "wall": 30.0} | limits)),
-            on_progress=lambda *values: self.progress.append(values),
-            on_log=lambda level, text: self.logs.append((level, text)),
-            settings=self.settings,
-        )
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    bench = Bench(tmp_path)
-    tools = toolchain.Toolchain("fake", Path(sys.prefix), Path(sys.executable), "0" * 64, {"fake": "1"})
-    monkeypatch.setattr(toolchain, "converters_root", lambda: bench.root)
-    monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: tools)
-    return bench
 
 
 def test_a_conversion_ends_in_checked_and_hashed_files(bench: Bench) -> None:
