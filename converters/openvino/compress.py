@@ -22,6 +22,8 @@ from converters.openvino import ir, plan, tokenizer
 
 # The default, 0.1, is for fewer samples: measured on 15,000 tokens, less damping gave a smaller divergence.
 _DAMPING = 0.01
+# NNCF's own names for what it does with a calibration text.
+_METHODS = ("gptq", "awq", "scale_estimation")
 _Item = TypeVar("_Item")
 
 
@@ -31,9 +33,9 @@ def compress(
     """Write the IR of the folder `base` to the folder `target`, compressed as a recipe's options say; give facts."""
     facts: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
-    if options.get("gptq"):
+    if methods := [name for name in _METHODS if options.get(name)]:
         samples = _samples(base, calibration, threads)
-        arguments = {"gptq": True, "dataset": nncf.Dataset(samples), "subset_size": len(samples)}
+        arguments = {"dataset": nncf.Dataset(samples), "subset_size": len(samples), **dict.fromkeys(methods, True)}
         # Another number of threads adds up in another order, so that some weights round the other way.
         facts = {"samples": len(samples), "tokens": sum(sample["input_ids"].size for sample in samples)}
         facts["threads"] = threads

@@ -123,7 +123,7 @@ def _compress(request: ConvertRequest, base: Path, events: Events) -> dict[str, 
 
     options = request.recipe.options
     facts = compress(base, request.out, options, request.calibration, request.threads, events)
-    if options.get("gptq"):
+    if "samples" in facts:
         facts["calibration_sha256"] = sha256_of(request.calibration)
     return facts
 
