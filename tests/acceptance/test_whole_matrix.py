@@ -62,7 +62,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory, tiny_phi: Path) -> Iterator
 def made(backend: str) -> list[Recipe]:
     """The recipes that the watcher makes of a model with these traits."""
     defaults = recipes.defaults(backend)
-    return [r for r in defaults if all(getattr(TINY, name) is wanted for name, wanted in r.only_when.items())]
+    return [r for r in defaults if all(bool(getattr(TINY, name)) is wanted for name, wanted in r.only_when.items())]
 
 
 def int4(backend: str, preset: str) -> list[Recipe]:
