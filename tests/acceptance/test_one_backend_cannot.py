@@ -28,11 +28,10 @@ def with_unknown_words(tiny_phi: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, tiny_phi: Path) -> Iterator[World]:
-    root = tmp_path_factory.mktemp("one-cannot")
-    with World(root / "world") as world:
-        world.release(with_unknown_words(tiny_phi, root / "source"), SOURCE)
+@pytest.fixture
+def world(tmp_path: Path, tiny_phi: Path) -> Iterator[World]:
+    with World(tmp_path / "world") as world:
+        world.release(with_unknown_words(tiny_phi, tmp_path / "source"), SOURCE)
         yield world
 
 

@@ -105,10 +105,8 @@ def test_a_folder_is_complete_and_holds_the_sources_own_files(mill: Mill) -> Non
     folder = make(mill, "onnx/int4")
     answer = ANSWERS["onnx/int4"]
     assert {e["event"] for e in answer.events} <= {"progress", "log", "artifact"}
-    assert list(dict.fromkeys(e["stage"] for e in answer.events if e["event"] == "progress")) == [
-        "check weights",
-        "export",
-    ]
+    # The weights are checked by whichever recipe comes first.
+    assert {"export"} <= {e["stage"] for e in answer.events if e["event"] == "progress"} <= {"check weights", "export"}
     assert not [e for e in answer.events if e.get("level") == "warning"]
     prefix = RECIPES["onnx/int4"]["file"].removesuffix("model.onnx")
     assert answer.last["files"][0] == f"{prefix}model.onnx"
