@@ -27,6 +27,7 @@ class Runtime:
         self._model, self._tokenizer = mlx_lm.load(str(file.parent), lazy=True)
         replace_products(self._model, sorted(file.parent.glob("model*.safetensors")))
         self.vocabulary = int(self._model.args.vocab_size)
+        self._words = 1 + max(self._tokenizer.get_vocab().values())
         self._expected = list(expected)
         self._ready: dict[tuple[int, ...], Any] = {}
         self._best: dict[tuple[int, ...], list[int]] = {}
@@ -69,10 +70,15 @@ class Runtime:
         return [int(i) for i in self._tokenizer.encode(text, add_special_tokens=False)]
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """Ids to text with the streaming detokenizer that mlx-lm prints answers with."""
+        """Ids to text with the streaming detokenizer that mlx-lm prints answers with.
+
+        A model's vocabulary may be padded beyond its tokenizer's. Such an id stands for no text, as in transformers;
+        mlx-lm's detokenizer would fail at it.
+        """
         words = self._tokenizer.detokenizer
         for token in ids:
-            words.add_token(token)
+            if token < self._words:
+                words.add_token(token)
         words.finalize()
         return str(words.text)
 

@@ -48,6 +48,13 @@ assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safet
 pairs = zip(*(tree_flatten(load_model(folder)[0].parameters()) for folder in (source, out)), strict=True)
 assert all(a == b and mx.array_equal(x, y) for (a, x), (b, y) in pairs)
 """
+PADDED = """
+import sys
+from pathlib import Path
+from converters.mlx.runtime import Runtime
+with Runtime(Path(sys.argv[1])) as runtime:
+    print(runtime.detokenize([40, 90_000, 41]) == runtime.detokenize([40, 41]) != "")
+"""
 GPTQ = """
 import mlx.core as mx, numpy as np
 from converters.mlx import gptq
@@ -159,6 +166,10 @@ def test_the_cookbook_recipe_is_what_its_command_makes(mill: Mill, tmp_path: Pat
     mill.run("mlx", CONVERT, "--hf-path", MODEL, "--mlx-path", tmp_path / "upstream", "-q")
     theirs = tmp_path / "upstream" / "model.safetensors"
     assert make(mill, "mlx/int4-cookbook").read_bytes() == theirs.read_bytes()
+
+
+def test_an_id_beyond_the_tokenizers_vocabulary_stands_for_no_text(mill: Mill) -> None:
+    assert mill.run("mlx", PADDED, MODEL / "model.safetensors").strip() == "True"
 
 
 def test_gptq_leaves_a_fraction_of_the_error_of_rounding(mill: Mill) -> None:
