@@ -18,8 +18,9 @@ from benchmarks import meter
 from benchmarks.figures import Child, Line, Milling
 from bot import recipes, sandbox, toolchain
 from bot.admission import Admission
+from bot.builds import BuildRequest
 from bot.mill import Mill
-from bot.models import BuildRequest, Release
+from bot.models import Release
 from bot.sandbox_watch import Child as SandboxChild
 from bot.stages import Stages
 from bot.steps import Steps

@@ -12,11 +12,11 @@ from typing import Any
 
 from bot import catalog, ledger, preflight, recipes
 from bot.admission import Admission
-from bot.builds import Failure
+from bot.builds import BuildRequest, Failure, Target, VariantResult
 from bot.errors import ConverterFailed, GateFailed, PhimillError
 from bot.fidelity import judge
 from bot.hub import Hub
-from bot.models import ArtifactFile, BuildRequest, Fidelity, Frozen, Recipe, Release, RepoRef, Target, VariantResult
+from bot.models import ArtifactFile, Fidelity, Frozen, Recipe, Release, RepoRef
 from bot.planning import variant_result
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.publisher import Publisher

@@ -1,11 +1,78 @@
-"""A build as people see it: where it stands, what it said, how it ended."""
+"""Builds: what one is asked for, where it stands, what it said, how it ended."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
+from typing import Literal
 
 from bot.errors import PhimillError, error_classes
-from bot.models import BuildRequest, Frozen, Phase, VariantResult
+from bot.models import Frozen, digest
+
+
+class Target(Frozen):
+    """What a build brings into one repo: these recipes, as this version. Without recipes: its card and its tag."""
+
+    repo: str
+    version: str
+    recipes: tuple[str, ...]
+
+
+class BuildRequest(Frozen):
+    """One release x one backend x the recipes asked for, to one namespace. What a durable build is started with.
+
+    Holds no token: whoever publishes looks its own token up.
+    """
+
+    repo: str
+    sha: str
+    backend: str
+    namespace: str
+    toolchain: str
+    targets: tuple[Target, ...]
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Everything that is to be made, whichever repo it goes to."""
+        return tuple(recipe for target in self.targets for recipe in target.recipes)
+
+    @property
+    def key(self) -> str:
+        """The build's identity: the same request twice is the same build."""
+        return digest(self.model_dump(mode="json"))[:32]
+
+    def covered_by(self, other: BuildRequest) -> bool:
+        """Whether another build makes everything this one would, from the same commit, with the same tools."""
+        same = {"repo", "sha", "backend", "namespace", "toolchain"}
+        return (
+            self.model_dump(include=same) == other.model_dump(include=same)
+            and {t.repo for t in self.targets} <= {t.repo for t in other.targets}
+            and set(self.recipes) <= set(other.recipes)
+        )
+
+
+class Phase(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class VariantResult(Frozen):
+    """How one variant of a build ended. This is the object `convert --format json` prints."""
+
+    recipe: str
+    status: Literal["published", "already_published", "gate_failed", "refused", "failed"]
+    repo: str | None = None
+    tag: str | None = None
+    files: tuple[str, ...] = ()
+    bytes: int | None = None
+    kl_mean: float | None = None
+    kl_p99: float | None = None
+    top1: float | None = None
+    perplexity_ratio: float | None = None
+    reason: str | None = None
 
 
 class Failure(Frozen):

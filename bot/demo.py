@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bot import toolchain
+from bot.builds import VariantResult
 from bot.errors import PhimillError, UsageError
 from bot.localhub import HubConfig
 from bot.localhub.config import hash_token
-from bot.models import VariantResult
 from bot.ui import words
 
 HUB_PORT, PAGE_PORT = 7861, 7860

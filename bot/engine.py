@@ -19,11 +19,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bot import recipes
-from bot.builds import Build, Failure
+from bot.builds import Build, BuildRequest, Failure, Phase
 from bot.errors import UsageError
 from bot.journal import Journal, connect
 from bot.liveness import leased, open_leases
-from bot.models import BuildRequest, Phase
 from bot.settings import Settings
 from bot.steps import MAX_TRIES, Outcome, Runner, Steps
 from bot.withheld import token_withheld

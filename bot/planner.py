@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from bot.models import Frozen, Recipe, Target
+from bot.builds import Target
+from bot.models import Frozen, Recipe
 from bot.publication import RecipeMark, SourceDigests, Summary
 
 Drift = Literal["none", "readme", "assets", "weights"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot import catalog, preflight, recipes, toolchain
+from bot.builds import BuildRequest, Target, VariantResult
 from bot.errors import NotOurs, UsageError
 from bot.hub import Hub
-from bot.models import BuildRequest, Frozen, Recipe, Release, RepoRef, Target, VariantResult, Verdict
+from bot.models import Frozen, Recipe, Release, RepoRef, Verdict
 from bot.planner import Wanted, drift, plan_target, published_recipes
 from bot.publication import Publication, PublishedVariant, SourceDigests
 from bot.publisher import Publisher

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from bot import catalog, recipes, toolchain
-from bot.builds import Build
+from bot.builds import Build, BuildRequest, Phase
 from bot.card import summary_from_card_data
 from bot.catalog import Candidate
 from bot.engine import Engine
 from bot.errors import PhimillError
 from bot.hub import Hub
 from bot.journal import Journal
-from bot.models import BuildRequest, Phase, Recipe, RepoRef, digest
+from bot.models import Recipe, RepoRef, digest
 from bot.planner import settled
 from bot.planning import Planning
 from bot.publication import Standing, Summary

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bot import recipes, toolchain
-from bot.builds import Build
+from bot.builds import Build, Phase
 from bot.catalog import Candidate
-from bot.models import Frozen, Phase, Recipe
+from bot.models import Frozen, Recipe
 from bot.publication import Standing, Summary
 from bot.recipes import Backend
 

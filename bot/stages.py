@@ -16,12 +16,13 @@ from pydantic import ValidationError
 
 from bot import catalog, costs, recipes, sandbox, toolchain
 from bot.admission import Admission
+from bot.builds import BuildRequest, Target
 from bot.children import REFERENCE, Children, Work
 from bot.doctor import memory_budget
 from bot.errors import ConverterFailed
 from bot.fetch import fetch
 from bot.hub import Hub
-from bot.models import Artifact, BuildRequest, Fidelity, Recipe, Release, Target
+from bot.models import Artifact, Fidelity, Recipe, Release
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.recipes import Backend
 from bot.settings import Settings

@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from bot.builds import Failure
+from bot.builds import BuildRequest, Failure, VariantResult
 from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError, is_disk_full
 from bot.journal import Journal
-from bot.models import BuildRequest, Frozen, VariantResult
+from bot.models import Frozen
 
 MAX_TRIES = 5
 PAUSE_SECONDS = 1.0

@@ -19,11 +19,12 @@ from pydantic import ValidationError
 
 from bot import candidates, catalog, choice, preflight, recipes, sandbox, toolchain
 from bot.admission import Admission
+from bot.builds import BuildRequest
 from bot.children import REFERENCE
 from bot.choice import Candidate, Evidence, Tools
 from bot.errors import ConverterFailed, NotEnoughRoom, UsageError, VerdictRefused
 from bot.fidelity import judge
-from bot.models import Artifact, BuildRequest, Fidelity, Frozen, Precision, Recipe, Release, RepoRef, Verdict, digest
+from bot.models import Artifact, Fidelity, Frozen, Precision, Recipe, Release, RepoRef, Verdict, digest
 from bot.recipes import Backend
 from bot.seals import write_whole
 from bot.settings import Settings

@@ -25,8 +25,9 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from bot.builds import BuildRequest
 from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError
-from bot.models import BuildRequest, digest
+from bot.models import digest
 from bot.seals import Seal, make_seal, matches, read_seal, write_seal
 from bot.settings import GIB, Settings
 

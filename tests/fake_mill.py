@@ -7,25 +7,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from bot.advisor import Advice, Choice
-from bot.builds import Build, Failure, LogLine, Progress
+from bot.builds import Build, BuildRequest, Failure, LogLine, Phase, Progress, Target, VariantResult
 from bot.devices import device
 from bot.errors import PhimillError, UsageError
 from bot.fitting import Footprint
 from bot.mill import CheckReport, Event, Plan, Preview, ReleaseRow
-from bot.models import (
-    BuildRequest,
-    Needs,
-    Phase,
-    Precision,
-    Release,
-    RepoRef,
-    SourceFile,
-    Status,
-    Target,
-    Traits,
-    VariantResult,
-    Verdict,
-)
+from bot.models import Needs, Precision, Release, RepoRef, SourceFile, Status, Traits, Verdict
 from bot.recipes import Snippet
 from bot.settings import Settings
 

@@ -12,9 +12,8 @@ from bot.cli.stopping import resumable
 from bot.errors import VerdictRefused
 
 if TYPE_CHECKING:
-    from bot.builds import Build
+    from bot.builds import Build, VariantResult
     from bot.mill import Mill, Plan
-    from bot.models import VariantResult
 
 RecipesOption = Annotated[
     list[str] | None,

@@ -10,8 +10,8 @@ import typer
 from bot.cli.output import Output
 
 if TYPE_CHECKING:
+    from bot.builds import VariantResult
     from bot.demo import Demo
-    from bot.models import VariantResult
 
 commands = typer.Typer()
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.builds import Build
+from bot.builds import Build, Phase, VariantResult
 from bot.errors import BuildCancelled, GateFailed, PhimillError, VerdictRefused
-from bot.models import Phase, VariantResult
 
 THERE = ("published", "already_published")
 

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bot.builds import Build
+from bot.builds import Build, Phase, VariantResult
 from bot.cli.output import plain
-from bot.models import Phase, Recipe, Release, Status, VariantResult, Verdict
+from bot.models import Recipe, Release, Status, Verdict
 from bot.ui import words
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from bot.builds import Build, LogLine, Progress
-from bot.models import Phase, VariantResult
+from bot.builds import Build, LogLine, Phase, Progress, VariantResult
 from bot.ui import words
 from bot.ui.markup import EMPTY, chip, grid, link, note, row, tag
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from markupsafe import Markup
 
-from bot.builds import Build, LogLine
+from bot.builds import Build, LogLine, Phase
 from bot.errors import PhimillError
-from bot.models import Phase
 from bot.ui import build_view
 from bot.ui.access import people_may_build
 from bot.ui.markup import EMPTY, PLAIN, complaint

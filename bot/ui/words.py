@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bot.builds import Build, LogLine, Progress
-from bot.models import BuildRequest, Phase, Status, VariantResult, Verdict
+from bot.builds import Build, BuildRequest, LogLine, Phase, Progress, VariantResult
+from bot.models import Status, Verdict
 
 VERDICT_WORDS = {
     Status.SUPPORTED: "yes",

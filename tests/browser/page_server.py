@@ -8,9 +8,9 @@ import uvicorn
 from fake_mill import NOON, SHA, FakeMill, build, published, request, verdict
 
 from bot.api import create_app
-from bot.builds import Build, Failure, LogLine, Progress
+from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
 from bot.mill import Plan, ReleaseRow
-from bot.models import Phase, Status, VariantResult
+from bot.models import Status
 from bot.settings import Settings
 
 EVIL = "<img src=x onerror=alert(1)>${alert(2)}{{constructor}}"

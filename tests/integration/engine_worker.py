@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bot.builds import BuildRequest, Target, VariantResult
 from bot.engine import Engine
 from bot.journal import Journal
-from bot.models import BuildRequest, Target, VariantResult
 from bot.settings import Settings
 from bot.steps import Outcome, Runner, Steps
 

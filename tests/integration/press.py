@@ -12,10 +12,10 @@ from two_repos import MODEL
 
 from bot import converter
 from bot.build import Builder
+from bot.builds import BuildRequest
 from bot.converter_events import Made, Metrics, Reference
 from bot.errors import ConverterFailed
 from bot.journal import Journal
-from bot.models import BuildRequest
 from bot.planning import Planning
 from bot.publication import Publication
 from bot.publisher import Publisher

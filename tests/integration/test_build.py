@@ -14,10 +14,10 @@ from two_repos import DESK, MODEL, WEB
 
 from bot import converter, toolchain
 from bot.build import Builder
+from bot.builds import Target, VariantResult
 from bot.hub import Hub
 from bot.journal import Journal
 from bot.localhub import RunningHub
-from bot.models import Target, VariantResult
 from bot.planning import Planning
 from bot.publisher import Publisher
 from bot.settings import Settings

@@ -8,10 +8,9 @@ import pytest
 from engine_worker import request, wait_until
 
 from bot import recipes
-from bot.builds import Failure
+from bot.builds import BuildRequest, Failure, Phase, VariantResult
 from bot.engine import Engine
 from bot.errors import BuildCancelled, HubUnreachable, PhimillError, UsageError
-from bot.models import BuildRequest, Phase, VariantResult
 from bot.steps import MAX_TRIES, Outcome, Steps
 
 

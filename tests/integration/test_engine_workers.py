@@ -18,11 +18,10 @@ import pytest
 import sqlalchemy as sa
 from engine_worker import STEPS, open_engine, request, wait_until
 
-from bot.builds import Build
+from bot.builds import Build, Phase
 from bot.engine import Engine
 from bot.journal import Journal, connect
 from bot.liveness import PostgresLeases
-from bot.models import Phase
 
 HERE = Path(__file__).parent
 T = TypeVar("T")

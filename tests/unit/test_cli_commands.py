@@ -11,12 +11,12 @@ from datetime import timedelta
 import pytest
 from fake_mill import NOON, REPO, SHA, FakeMill, build, published, request, verdict
 
-from bot.builds import Failure, LogLine
+from bot.builds import Failure, LogLine, Phase
 from bot.cli import output
 from bot.cli.entry import run
 from bot.cli.stopping import Terminated
 from bot.errors import GateFailed, HubUnreachable, NotEnoughRoom, VerdictRefused
-from bot.models import Phase, Status
+from bot.models import Status
 from bot.settings import get_settings
 
 

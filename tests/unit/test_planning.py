@@ -13,8 +13,9 @@ from phi_repos import FolderHub
 from two_repos import DESK, MODEL, WEB
 
 from bot import catalog, ledger, recipes, toolchain
+from bot.builds import Target
 from bot.errors import NotOurs, UsageError
-from bot.models import ArtifactFile, Fidelity, Release, RepoRef, Target
+from bot.models import ArtifactFile, Fidelity, Release, RepoRef
 from bot.planning import Plan, Planning
 from bot.publication import Publication, PublishedVariant, SourceDigests
 from bot.publisher import Head

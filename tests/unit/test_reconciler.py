@@ -15,12 +15,11 @@ import two_repos
 from two_repos import DESK, MODEL, WEB
 
 from bot import recipes, reconciler, toolchain
-from bot.builds import Build, Failure
+from bot.builds import Build, BuildRequest, Failure, Phase, Target
 from bot.catalog import Candidate
 from bot.errors import AccessDenied, ConverterFailed, HubUnreachable, NotEnoughRoom, PhimillError, VerdictRefused
 from bot.hub import RepoSummary
 from bot.journal import Journal
-from bot.models import BuildRequest, Phase, Target
 from bot.planning import BackendPlan
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.reconciler import AGAIN_SECONDS, Reconciler, standing

@@ -10,9 +10,8 @@ from fake_mill import build
 from two_repos import DESK, MODEL, WEB
 
 from bot import recipes, releases, toolchain
-from bot.builds import Build
+from bot.builds import Build, BuildRequest, Phase, Target
 from bot.catalog import Candidate
-from bot.models import BuildRequest, Phase, Target
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.recipes import Backend
 from bot.releases import ReleaseRow

@@ -9,10 +9,10 @@ import pytest
 from fake_mill import NOON, SHA, FakeMill, advice, build, choice, published, request, verdict
 from markupsafe import Markup
 
-from bot.builds import Failure, LogLine, Progress
+from bot.builds import Failure, LogLine, Phase, Progress, VariantResult
 from bot.errors import UsageError
 from bot.mill import ReleaseRow
-from bot.models import Phase, Status, VariantResult
+from bot.models import Status
 from bot.settings import Settings
 from bot.ui import advice_tab, build_view, builds_tab
 from bot.ui.access import is_loopback, people_may_build

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from fake_mill import NOON, build, published, request, verdict
 
-from bot.builds import Failure, Progress
-from bot.models import Phase, Status, Target
+from bot.builds import Failure, Phase, Progress, Target
+from bot.models import Status
 from bot.ui import words
 
 

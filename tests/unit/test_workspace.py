@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.builds import BuildRequest, Target
 from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError
-from bot.models import BuildRequest, Target
 from bot.settings import Settings
 from bot.workspace import Workspace
 
