@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Header, HTTPException, Request
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from bot.desk import Desk
 from bot.errors import PhimillError, UsageError
 from bot.models import RepoRef
 from bot.ui.access import is_loopback
@@ -142,7 +143,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
 
     return gr.mount_gradio_app(  # type: ignore[no-any-return]
         app,
-        create_page(mill),
+        create_page(Desk(mill)),
         path="/",
         server_name=mill.settings.host,
         server_port=mill.settings.port,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bot.mill import Mill
+    from bot.desk import Desk
 
 
-def create_page(mill: Mill) -> Any:
+def create_page(desk: Desk) -> Any:
     """The page as a `gradio.Blocks`. Gradio is imported here, because it takes seconds."""
     from bot.ui.page import build_page
 
-    return build_page(mill)
+    return build_page(desk)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from typing import TYPE_CHECKING
 
 from bot.settings import Settings
+from bot.visitor import Visitor
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 
 def is_loopback(host: str) -> bool:
@@ -25,3 +30,9 @@ def people_may_build(settings: Settings) -> bool:
     Space is always such a page, whatever address it listens on.
     """
     return is_loopback(settings.host) and "SPACE_ID" not in os.environ
+
+
+def visitor(settings: Settings, request: gr.Request) -> Visitor:
+    """Who sent this request of the page or of the API."""
+    address = request.client.host if request.client else ""
+    return Visitor(operator=people_may_build(settings), address=address)

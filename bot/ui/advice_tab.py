@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,17 +11,18 @@ from bot.devices import devices, parse_memory
 from bot.errors import PhimillError
 from bot.fitting import DEFAULT_CONTEXT
 from bot.ui import words
-from bot.ui.access import people_may_build
+from bot.ui.asking import asked
 from bot.ui.markup import EMPTY, PLAIN, complaint, grid, note, row, tag
 
 if TYPE_CHECKING:
     from bot.advisor import Advice, Choice
-    from bot.mill import Mill
+    from bot.desk import Desk
+    from bot.visitor import Visitor
 
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072)  # tokens
 
 
-def advice_tab(mill: Mill) -> None:
+def advice_tab(desk: Desk) -> None:
     """Fill the tab."""
     kinds = [(kind.title, kind.id) for kind in devices().values()]
     repo = gr.Textbox(label="Model to run", placeholder="microsoft/Phi-4-mini-instruct", max_length=200)
@@ -37,13 +37,13 @@ def advice_tab(mill: Mill) -> None:
     ask = gr.Button("Which one?", variant="primary")
     answer = gr.HTML(**PLAIN)
     seen: dict[str, Any] = {"show_progress_on": answer, "api_visibility": "private", "concurrency_limit": 2}
-    gr.on([ask.click, repo.submit], partial(_answer, mill), [repo, device, memory, context], answer, **seen)
+    gr.on([ask.click, repo.submit], asked(desk, _answer), [repo, device, memory, context], answer, **seen)
 
 
-def _answer(mill: Mill, repo: str, device: str, memory: str, context: int) -> str:
+def _answer(desk: Desk, who: Visitor, repo: str, device: str, memory: str, context: int) -> str:
     try:
         size = parse_memory(memory) if memory.strip() else None
-        advice = mill.advise(repo, device, size, context, anonymous=not people_may_build(mill.settings))
+        advice = desk.advise(who, repo, device, size, context)
     except PhimillError as error:
         return str(complaint(error))
     return str(shown(advice))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,14 +11,17 @@ from bot.errors import PhimillError
 from bot.recipes import all_recipes
 from bot.ui import words
 from bot.ui.access import people_may_build
+from bot.ui.asking import asked
 from bot.ui.build_view import results
 from bot.ui.markup import EMPTY, PLAIN, chip, complaint, grid, link, note, row, tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bot.mill import Mill, Plan
+    from bot.desk import Desk
+    from bot.mill import Plan
     from bot.models import Release, Verdict
+    from bot.visitor import Visitor
 
 ONLY_CHECKS = (
     "This page has no sign-in, so it checks releases but does not convert on request. What the watched "
@@ -28,9 +30,9 @@ ONLY_CHECKS = (
 )
 
 
-def convert_tab(mill: Mill) -> None:
+def convert_tab(desk: Desk) -> None:
     """Fill the tab."""
-    allowed = people_may_build(mill.settings)
+    allowed = people_may_build(desk.settings)
     if not allowed:
         gr.HTML(str(note(ONLY_CHECKS)), **PLAIN)
     repo = gr.Textbox(label="Model repo on the Hub", placeholder="microsoft/Phi-4-mini-instruct", max_length=200)
@@ -43,7 +45,7 @@ def convert_tab(mill: Mill) -> None:
         )
         target = gr.Textbox(
             label="Publish to",
-            value=mill.settings.namespace or "",
+            value=desk.settings.namespace or "",
             placeholder="your token's own account",
             max_length=96,
         )
@@ -52,28 +54,28 @@ def convert_tab(mill: Mill) -> None:
         convert = gr.Button("Convert", variant="primary", visible=allowed, scale=0, min_width=160)
     answer = gr.HTML(**PLAIN)
     seen: dict[str, Any] = {"show_progress_on": answer, "api_visibility": "private", "concurrency_limit": 2}
-    gr.on([check.click, repo.submit], partial(_check, mill), repo, answer, **seen)
+    gr.on([check.click, repo.submit], asked(desk, _check), repo, answer, **seen)
     if allowed:
-        convert.click(partial(_convert, mill), [repo, chosen, target], answer, **seen)
+        convert.click(asked(desk, _convert), [repo, chosen, target], answer, **seen)
 
 
-def _check(mill: Mill, repo: str) -> str:
+def _check(desk: Desk, who: Visitor, repo: str) -> str:
     try:
-        report = mill.check(repo, anonymous=not people_may_build(mill.settings))
+        report = desk.check(who, repo)
     except PhimillError as error:
         return str(complaint(error))
     return str(_release(report.release) + verdicts(report.verdicts, report.published))
 
 
-def _convert(mill: Mill, repo: str, chosen: list[str], target: str) -> str:
+def _convert(desk: Desk, who: Visitor, repo: str, chosen: list[str], target: str) -> str:
     if not chosen:
         return str(note("Choose at least one recipe.", kind="bad"))
     try:
-        plan = mill.plan(repo, chosen, target.strip() or None)
-        begun = mill.submit(plan, person=True)
+        plan = desk.plan(who, repo, chosen, target.strip() or None)
+        begun = desk.submit(who, plan)
     except PhimillError as error:
         return str(complaint(error))
-    return str(_begun(plan, [build.id for build in begun], mill.settings.endpoint))
+    return str(_begun(plan, [build.id for build in begun], desk.settings.endpoint))
 
 
 def _begun(plan: Plan, ids: Sequence[str], endpoint: str) -> Markup:

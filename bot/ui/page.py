@@ -15,7 +15,7 @@ from bot.ui.markup import PLAIN, link, tag
 from bot.ui.releases_tab import releases_tab
 
 if TYPE_CHECKING:
-    from bot.mill import Mill
+    from bot.desk import Desk
 
 CSS = Path(__file__).with_name("page.css")
 ICON = Path(__file__).with_name("icon.svg")
@@ -32,25 +32,25 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_page(mill: Mill) -> gr.Blocks:
-    """The page, bound to one mill."""
+def build_page(desk: Desk) -> gr.Blocks:
+    """The page, bound to one desk."""
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
-        gr.HTML(_heading(mill), **PLAIN)
+        gr.HTML(_heading(desk), **PLAIN)
         with gr.Tabs():
             with gr.Tab("Builds", id="builds"):
-                builds_tab(mill, page)
+                builds_tab(desk, page)
             with gr.Tab("Releases", id="releases"):
-                releases_tab(mill, page)
+                releases_tab(desk, page)
             with gr.Tab("Convert", id="convert"):
-                convert_tab(mill)
+                convert_tab(desk)
             with gr.Tab("Which one is for me?", id="advice"):
-                advice_tab(mill)
+                advice_tab(desk)
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
     return page
 
 
-def _heading(mill: Mill) -> Markup:
-    settings = mill.settings
+def _heading(desk: Desk) -> Markup:
+    settings = desk.settings
     where = f", publishing to {settings.namespace}" if settings.namespace else ""
     watching = (
         "Watching ",

@@ -16,16 +16,17 @@ from bot.ui.markup import PLAIN, chip, complaint, grid, link, note, row, tag
 from bot.ui.recent import Recent
 
 if TYPE_CHECKING:
-    from bot.mill import Mill, ReleaseRow
+    from bot.desk import Desk
+    from bot.mill import ReleaseRow
 
 REFRESH_SECONDS = 30.0
 
 
-def releases_tab(mill: Mill, page: gr.Blocks) -> None:
+def releases_tab(desk: Desk, page: gr.Blocks) -> None:
     """Fill the tab, and keep it up to date."""
-    recent = Recent(mill.releases, REFRESH_SECONDS / 2)
+    recent = Recent(desk.releases, REFRESH_SECONDS / 2)
     table = gr.HTML(str(note("Looking at the Hub…")), **PLAIN)
-    look = partial(_look, recent, mill.settings.endpoint)
+    look = partial(_look, recent, desk.settings.endpoint)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     page.load(look, None, table, **quiet)
     gr.Timer(REFRESH_SECONDS).tick(look, None, table, **quiet)

@@ -10,6 +10,7 @@ from fake_mill import NOON, SHA, FakeMill, advice, build, choice, published, req
 from markupsafe import Markup
 
 from bot.builds import Failure, LogLine, Phase, Progress, VariantResult
+from bot.desk import Desk
 from bot.errors import UsageError
 from bot.mill import ReleaseRow
 from bot.models import Status
@@ -20,6 +21,7 @@ from bot.ui.convert_tab import verdicts
 from bot.ui.markup import chip, complaint, link, tag
 from bot.ui.recent import Recent
 from bot.ui.releases_tab import releases
+from bot.visitor import OPERATOR
 
 HUB = "http://127.0.0.1:7861"
 EVIL = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
@@ -62,7 +64,7 @@ def test_a_build_that_is_not_there_leaves_the_list_alone() -> None:
     mill = FakeMill()
     mill.known = [build("a" * 32)]
     recent = Recent(lambda: (mill.builds(), False), 0)
-    _, table, details, log, *_ = builds_tab._look(mill, recent, True, "zzzz", Markup(), ())
+    _, table, details, log, *_ = builds_tab._look(recent, Desk(mill), OPERATOR, "zzzz", Markup(), ())
     assert "aaaaaaaa" in table
     assert "is not a build" in details
     assert log == ""
@@ -71,8 +73,8 @@ def test_a_build_that_is_not_there_leaves_the_list_alone() -> None:
 def test_what_did_not_change_is_not_sent_again() -> None:
     mill = FakeMill()
     recent = Recent(lambda: (mill.builds(), False), 0)
-    shown, *first = builds_tab._look(mill, recent, True, "", Markup(), ())
-    _, *again = builds_tab._look(mill, recent, True, "", Markup(), shown)
+    shown, *first = builds_tab._look(recent, Desk(mill), OPERATOR, "", Markup(), ())
+    _, *again = builds_tab._look(recent, Desk(mill), OPERATOR, "", Markup(), shown)
     assert "No builds yet" in first[0]
     assert again == [gr.skip()] * 5
 

@@ -1,0 +1,26 @@
+"""Who is in front of the page or behind a call of the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """One person, for as long as one request lasts.
+
+    `name` is their account on the Hub, None for somebody who has not signed in. `token` is their own and serves what
+    they ask for only. The `operator` is whoever runs this phimill, on its own machine: the mill's own token serves
+    them. `address` is where the request came from.
+    """
+
+    name: str | None = None
+    token: SecretStr | None = None
+    operator: bool = False
+    address: str = ""
+
+
+STRANGER = Visitor()
+OPERATOR = Visitor(operator=True)
