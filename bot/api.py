@@ -139,6 +139,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
     import gradio as gr
 
     from bot.ui import create_page
+    from bot.ui.language import translations
     from bot.ui.page import CSS, ICON, theme
 
     return gr.mount_gradio_app(  # type: ignore[no-any-return]
@@ -148,6 +149,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
         server_name=mill.settings.host,
         server_port=mill.settings.port,
         theme=theme(),
+        i18n=translations(),
         css_paths=CSS,
         favicon_path=str(ICON),
         footer_links=[],

@@ -13,13 +13,14 @@ class Visitor:
 
     `name` is their account on the Hub, None for somebody who has not signed in. `token` is their own and serves what
     they ask for only. The `operator` is whoever runs this phimill, on its own machine: the mill's own token serves
-    them. `address` is where the request came from.
+    them. `address` is where the request came from, `language` what their browser asks for.
     """
 
     name: str | None = None
     token: SecretStr | None = None
     operator: bool = False
     address: str = ""
+    language: str = "en"
 
 
 STRANGER = Visitor()

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from bot.settings import Settings
+from bot.ui.language import preferred
 from bot.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -35,4 +36,5 @@ def people_may_build(settings: Settings) -> bool:
 def visitor(settings: Settings, request: gr.Request) -> Visitor:
     """Who sent this request of the page or of the API."""
     address = request.client.host if request.client else ""
-    return Visitor(operator=people_may_build(settings), address=address)
+    language = preferred(request.headers.get("accept-language", ""))
+    return Visitor(operator=people_may_build(settings), address=address, language=language)

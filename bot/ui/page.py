@@ -11,6 +11,7 @@ from markupsafe import Markup
 from bot.ui.advice_tab import advice_tab
 from bot.ui.builds_tab import builds_tab
 from bot.ui.convert_tab import convert_tab
+from bot.ui.language import label
 from bot.ui.markup import PLAIN, link, tag
 from bot.ui.releases_tab import releases_tab
 
@@ -37,13 +38,13 @@ def build_page(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(_heading(desk), **PLAIN)
         with gr.Tabs():
-            with gr.Tab("Builds", id="builds"):
+            with gr.Tab(label("page.tab_builds"), id="builds"):
                 builds_tab(desk, page)
-            with gr.Tab("Releases", id="releases"):
+            with gr.Tab(label("page.tab_releases"), id="releases"):
                 releases_tab(desk, page)
-            with gr.Tab("Convert", id="convert"):
+            with gr.Tab(label("page.tab_convert"), id="convert"):
                 convert_tab(desk)
-            with gr.Tab("Which one is for me?", id="advice"):
+            with gr.Tab(label("page.tab_advice"), id="advice"):
                 advice_tab(desk)
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
     return page
