@@ -9,12 +9,12 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Header, HTTPException, Request
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from bot import VERSION
 from bot.desk import Desk
 from bot.errors import PhimillError, UsageError
 from bot.models import RepoRef
@@ -90,7 +90,7 @@ def _add_routes(app: FastAPI, mill: Mill, hints: Hints) -> None:
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
         """Say that this process answers and that its database does."""
-        return {"status": "ok", "version": version("phimill"), "paused": mill.paused}
+        return {"status": "ok", "version": VERSION, "paused": mill.paused}
 
     @app.post("/webhook", status_code=202)
     async def webhook(request: Request, x_webhook_secret: str | None = Header(default=None)) -> dict[str, str]:

@@ -9,9 +9,8 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 
-from bot import catalog, recipes, toolchain
+from bot import VERSION, catalog, recipes, toolchain
 from bot.builds import Build, BuildRequest, Phase
 from bot.card import summary_from_card_data
 from bot.catalog import Candidate
@@ -104,7 +103,7 @@ class Reconciler:
             return None
         note = f"seen:{candidate.repo}:{backend.id}:{self._namespace}"
         there = {repo: summary.model_dump(mode="json") for repo, summary in published.items()}
-        ours = (version("phimill"), toolchain.code_path(settings=self._settings).name)
+        ours = (VERSION, toolchain.code_path(settings=self._settings).name)
         state = digest(candidate.sha, lock, [r.digest for r in wanted], there, ours)
         seen, _, until = (self._journal.note(note) or "").partition(" ")
         if seen == state and time.time() < float(until):

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bot import catalog, costs, recipes, sandbox, toolchain
+from bot import VERSION, catalog, costs, recipes, sandbox, toolchain
 from bot.admission import Admission
 from bot.builds import BuildRequest, Target
 from bot.children import REFERENCE, Children, Work
@@ -97,7 +96,7 @@ class Stages:
             calibration_sha256=hashlib.sha256((code / CALIBRATION).read_bytes()).hexdigest(),
             evaluation_sha256=hashlib.sha256((code / EVALUATION).read_bytes()).hexdigest(),
             sandbox=str(sandbox.probe()),
-            phimill=version("phimill"),
+            phimill=VERSION,
         )
 
     def folder(self, recipe: Recipe) -> Path:

@@ -11,13 +11,12 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from bot import candidates, catalog, choice, preflight, recipes, sandbox, toolchain
+from bot import VERSION, candidates, catalog, choice, preflight, recipes, sandbox, toolchain
 from bot.admission import Admission
 from bot.builds import BuildRequest
 from bot.children import REFERENCE
@@ -156,7 +155,7 @@ class Tuning:
             windows=WINDOWS,
             window_tokens=WINDOW_TOKENS,
             sandbox=str(sandbox.probe()),
-            phimill=version("phimill"),
+            phimill=VERSION,
         )
 
 

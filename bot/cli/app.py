@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot import VERSION
 from bot.cli.output import FormatOption, Output
 from bot.errors import UsageError
 
@@ -38,7 +38,7 @@ NamespaceOption = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"phimill {installed_version('phimill')}")
+        print(f"phimill {VERSION}")
         raise typer.Exit
 
 

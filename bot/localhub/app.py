@@ -29,11 +29,12 @@ from bot.localhub.routes import (
     pages,
     refs,
     repos,
+    spaces,
     webhooks,
     xet,
 )  # fmt: skip
 
-_ROOMS = (account, repos, commits, lfs, xet, refs, collections, webhooks, files, listing, pages)
+_ROOMS = (account, repos, commits, lfs, xet, refs, collections, webhooks, spaces, files, listing, pages)
 
 
 def create_app(root: Path) -> Starlette:

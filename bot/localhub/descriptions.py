@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection
 from typing import Any
 
-from bot.localhub import history, metadata
+from bot.localhub import history, metadata, spaces
 from bot.localhub.calls import Call
 from bot.localhub.history import Commit
 from bot.localhub.metadata import Metadata
@@ -18,7 +18,7 @@ _LISTED = frozenset({
     "modelId", "pipeline_tag", "private", "sdk", "sha", "tags", "trendingScore",
 })  # fmt: skip
 _FULL = _LISTED | {"siblings"}
-_INFO = _FULL | {"cardData", "config", "gguf", "safetensors", "usedStorage"}
+_INFO = _FULL | {"cardData", "config", "gguf", "runtime", "safetensors", "usedStorage"}
 
 
 def listed_fields(call: Call) -> Collection[str]:
@@ -49,6 +49,8 @@ def describe(
         body["siblings"] = _siblings(connection, commit, blobs)
     if "usedStorage" in fields:
         body["usedStorage"] = _used_storage(connection, repo)
+    if "runtime" in fields and repo.type == "space":
+        body["runtime"] = spaces.runtime(connection, repo)
     always = {"_id": repo.id, "id": repo.full_name}
     return always | {name: value for name, value in body.items() if name in fields and value is not None}
 

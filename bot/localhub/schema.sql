@@ -12,6 +12,24 @@ CREATE TABLE IF NOT EXISTS repos (
     UNIQUE (type, owner, name)
 );
 
+-- How a Space is to run. This Hub runs none: it keeps what the owner asked for.
+CREATE TABLE IF NOT EXISTS spaces (
+    repo_id TEXT PRIMARY KEY REFERENCES repos (id) ON DELETE CASCADE,
+    hardware TEXT NOT NULL,
+    sleep_time INTEGER,                  -- seconds; -1 for never; NULL for the hardware's own
+    paused INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE IF NOT EXISTS space_settings (
+    repo_id TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL CHECK (kind IN ('secret', 'variable')),
+    key TEXT NOT NULL,
+    value TEXT,                          -- NULL for a secret: nothing here could use it
+    description TEXT,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (repo_id, kind, key)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS commits (
     id INTEGER PRIMARY KEY,
     repo_id TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from bot.localhub import events, history, repos
+from bot.localhub import events, history, repos, spaces
 from bot.localhub.calls import Call, find_repo, repo_routes, route, text_field
 from bot.localhub.commits import attributes_file
 from bot.localhub.errors import BadRequestError, ConflictError
@@ -43,6 +43,8 @@ def create(call: Call) -> dict[str, Any]:
             raise
         first = history.insert(connection, repo, None, {attributes.path: attributes}, user, "initial commit", "")
         history.set_ref(connection, repo, "branch", "main", first.oid)
+        if repo.type == "space":
+            spaces.insert(connection, repo, body)
         events.emit(call, connection, repo, "create", "repo")
     call.hub.courier.wake()
     return {
