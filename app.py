@@ -15,8 +15,9 @@ def main() -> None:
     """Serve until the Space is stopped."""
     # SIGTERM unwinds the stack, so that a running converter is stopped and its build put back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    settings = Settings(host="0.0.0.0") if "SPACE_ID" in os.environ else Settings()  # noqa: S104
-    mill = Mill(settings)
+    if "SPACE_ID" in os.environ:
+        os.environ.setdefault("PHIMILL_HOST", "0.0.0.0")  # noqa: S104
+    mill = Mill(Settings())
     try:
         serve(mill, ready=lambda url: print(f"Serving on {url}.", flush=True))
     finally:

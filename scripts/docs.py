@@ -1,4 +1,4 @@
-"""Writes docs/cli.md and docs/recipes.md from the code and the data. `--check` only compares."""
+"""Writes docs/cli.md, docs/recipes.md and space/requirements.txt from code and data. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from space_requirements import space_requirements
 from typer.main import get_command
 
 from bot import candidates, recipes
@@ -18,7 +19,7 @@ from bot.models import Recipe
 from bot.problems import TRAITS
 from bot.recipes import Backend
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
 GENERATED = "<!-- Made by scripts/docs.py. Change the code or the data, then run `make docs`. -->"
 
 
@@ -28,8 +29,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is out of date")
     check = parser.parse_args().check
     stale = []
-    for name, text in (("cli.md", cli_page()), ("recipes.md", recipes_page())):
-        path = DOCS / name
+    made = {
+        "docs/cli.md": cli_page(),
+        "docs/recipes.md": recipes_page(),
+        "space/requirements.txt": space_requirements(),
+    }
+    for name, text in made.items():
+        path = ROOT / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(name)

@@ -14,7 +14,7 @@ from types import FrameType
 
 from typer.exceptions import Abort
 
-from bot.cli import advice, builds, conversions, demonstration, hub, machine, services, tuning
+from bot.cli import advice, builds, conversions, demonstration, hub, machine, services, space, tuning
 from bot.cli.app import app
 from bot.cli.output import Output
 from bot.cli.stopping import AGAIN, Terminated
@@ -33,7 +33,7 @@ CODES = {
     TERMINATED: "stopped by SIGTERM",
 }
 
-for _group in (conversions, advice, tuning, builds, services, machine, hub, demonstration):
+for _group in (conversions, advice, tuning, builds, services, machine, hub, space, demonstration):
     app.add_typer(_group.commands)
 
 
