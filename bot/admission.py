@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bot import metrics
 from bot.doctor import cores, memory_budget
 from bot.errors import BuildCancelled
 from bot.journal import Journal
@@ -34,6 +35,7 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self._cores = settings.threads or cores()
         self.budget = memory_budget(settings)
+        metrics.MEMORY_BUDGET.set(self.budget)
         self._changed = threading.Condition()
         self._order = itertools.count()
         self._builds = 0
@@ -69,7 +71,9 @@ class Admission:
                     self._changed.wait(POLL_SECONDS)
                     if cancelled():
                         raise BuildCancelled("The build was cancelled.")
-                self._running[ticket[1]] = Grant(grant.threads, min(memory, self.budget))
+                held = min(memory, self.budget)
+                self._running[ticket[1]] = Grant(grant.threads, held)
+                metrics.MEMORY_GRANTED.inc(held)
             finally:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
@@ -78,6 +82,7 @@ class Admission:
         finally:
             with self._changed:
                 del self._running[ticket[1]]
+                metrics.MEMORY_GRANTED.dec(held)
                 self._changed.notify_all()
 
     def _fitting(self, ticket: tuple[bool, int], memory: int) -> Grant | None:

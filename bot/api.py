@@ -1,4 +1,4 @@
-"""The web face: the page, the webhook, and a health check, in one FastAPI app."""
+"""The web face: the page, the webhook, the probes and the metrics, in one FastAPI app."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Header, HTTPException, Request
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import JSONResponse, Response
 
-from bot import VERSION
+from bot import VERSION, metrics
 from bot.desk import Desk
 from bot.errors import PhimillError, UsageError
 from bot.models import RepoRef
+from bot.probes import Readiness
 from bot.ui.access import is_loopback
 
 if TYPE_CHECKING:
@@ -87,10 +89,23 @@ def create_app(mill: Mill) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, mill: Mill, hints: Hints) -> None:
+    readiness = Readiness(mill)
+
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
         """Say that this process answers and that its database does."""
         return {"status": "ok", "version": VERSION, "paused": mill.paused}
+
+    @app.get("/readyz")
+    def readyz() -> JSONResponse:
+        """Say whether builds can be done now: 503 and the reasons when not."""
+        problems = readiness.problems()
+        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+    @app.get("/metrics")
+    def metrics_() -> Response:
+        """Tell Prometheus."""
+        return Response(metrics.exposition(mill), media_type=metrics.CONTENT_TYPE)
 
     @app.post("/webhook", status_code=202)
     async def webhook(request: Request, x_webhook_secret: str | None = Header(default=None)) -> dict[str, str]:

@@ -13,12 +13,13 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from bot import recipes
+from bot import metrics, recipes
 from bot.builds import Build, BuildRequest, Failure, Phase
 from bot.errors import UsageError
 from bot.journal import Journal, connect
@@ -147,6 +148,10 @@ class Engine:
         mine = {backend.id for backend in recipes.enabled(self._settings)}
         return sum(build.request.backend in mine for build in self._unfinished())
 
+    def queued(self) -> Counter[tuple[str, Phase]]:
+        """How many builds are waiting and how many are running, by backend."""
+        return Counter((build.request.backend, build.phase) for build in self._unfinished())
+
     def build(self, prefix: str) -> Build:
         """The build whose id starts with `prefix` (the newest attempt, when it names several of one build).
 
@@ -217,6 +222,10 @@ class Engine:
 
     # --- working ----------------------------------------------------------------------------------------------
 
+    def working_here(self) -> bool:
+        """Whether this process takes builds."""
+        return _current is self and not self.stopping
+
     def others_working(self) -> bool:
         """Whether another living process takes builds."""
         return self._leases.held()
@@ -277,8 +286,11 @@ class Engine:
         if self._runner is None:
             raise RuntimeError("nobody is working")
         cancelled = _throttled(lambda: self.stopping or self.cancelled(build))
-        steps = Steps(build, self._journal, _durably, cancelled, lambda: self.paused, person=person)
-        return self._runner(BuildRequest.model_validate(request), steps)
+        asked = BuildRequest.model_validate(request)
+        durably = metrics.timed(asked.backend, _durably)
+        steps = Steps(build, self._journal, durably, cancelled, lambda: self.paused, person=person)
+        with metrics.building(asked.backend) as ended:
+            return ended(self._runner(asked, steps))
 
     def _rescue_forever(self) -> None:
         while not self._stopping.is_set():

@@ -15,8 +15,14 @@ from urllib.parse import urljoin, urlsplit
 import httpx2 as httpx
 from huggingface_hub import set_client_factory
 from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import default_client_factory, get_session, hf_raise_for_status
+from huggingface_hub.utils._http import (
+    default_client_factory,
+    get_session,
+    hf_raise_for_status,
+    parse_ratelimit_headers,
+)
 
+from bot import metrics
 from bot.errors import HubError
 
 CONNECT_SECONDS = 10.0
@@ -84,6 +90,7 @@ def check_range(response: httpx.Response, start: int) -> None:
 
 
 def _before_request(request: httpx.Request) -> None:
+    metrics.asked_hub(request.method)
     calls = _counter.get()
     if calls is not None:
         calls.append(f"{request.method} {request.url.path}")
@@ -92,10 +99,24 @@ def _before_request(request: httpx.Request) -> None:
     request.extensions["timeout"] = {key: asked.get(key) or limit for key, limit in limits.items()}
 
 
+def _after_response(response: httpx.Response) -> None:
+    limit = parse_ratelimit_headers(response.headers)
+    metrics.hub_answered(
+        response.request.method,
+        response.status_code,
+        limit.resource_type if limit else None,
+        limit.remaining if limit else 0,
+    )
+
+
 def _client() -> httpx.Client:
-    """huggingface_hub's own client, with time limits and a counter."""
+    """huggingface_hub's own client, with time limits and counters."""
     client = default_client_factory()
-    client.event_hooks = {**client.event_hooks, "request": [*client.event_hooks["request"], _before_request]}
+    hooks = client.event_hooks
+    client.event_hooks = {
+        "request": [*hooks["request"], _before_request],
+        "response": [*hooks["response"], _after_response],
+    }
     return client
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from huggingface_hub import get_token
 from bot import advisor, catalog, devices, preflight, recipes, releases
 from bot.advisor import Advice
 from bot.build import Builder
-from bot.builds import Build, LogLine, Progress
+from bot.builds import Build, LogLine, Phase, Progress
 from bot.engine import Engine
 from bot.errors import NotEnoughRoom
 from bot.hub import Hub
@@ -251,6 +251,15 @@ class Mill:
         Workspace(self.settings).sweep()
         with self.engine.working(Builder(self.settings, self.hub, self.publisher)):
             yield
+
+    def queued(self) -> Mapping[tuple[str, Phase], int]:
+        """How many builds are waiting and how many are running, by backend."""
+        return self.engine.queued()
+
+    def someone_works(self) -> bool:
+        """Whether builds are taken: here, or by another living process. Asks the database."""
+        self.engine.unfinished()
+        return self.engine.working_here() or self.engine.others_working()
 
     def others_working(self) -> bool:
         """Whether another living process on this database takes builds."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -148,6 +149,7 @@ class FakeMill:
         self.error: PhimillError | None = None
         self.interruption: BaseException | None = None
         self.paused = False
+        self.works = True
         self.calls: list[tuple[object, ...]] = []
         self.closed = False
 
@@ -252,6 +254,14 @@ class FakeMill:
         self.calls.append(("working",))
         yield
         self.calls.append(("stopped working",))
+
+    def queued(self) -> Mapping[tuple[str, Phase], int]:
+        self._called("queued")
+        return Counter((one.request.backend, one.phase) for one in self.known if not one.over)
+
+    def someone_works(self) -> bool:
+        self._called("someone_works")
+        return self.works
 
     def others_working(self) -> bool:
         return False

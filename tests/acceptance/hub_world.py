@@ -160,10 +160,10 @@ def run(command: Sequence[str | Path], env: dict[str, str], stdin: str = "", *, 
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def popen(command: Sequence[str | Path], env: dict[str, str]) -> subprocess.Popen[str]:
+def popen(command: Sequence[str | Path], env: dict[str, str], cwd: Path | None = None) -> subprocess.Popen[str]:
     """Start a program in an environment of its own."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
 
 def ended(process: subprocess.Popen[str]) -> Ran:
