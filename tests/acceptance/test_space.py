@@ -81,7 +81,7 @@ def test_the_deployed_folder_serves_the_page_and_converts(
         wait_for("the mill to be ready", process, lambda: answer(url, "/readyz") == 200)
         assert "phimill" in get_session().get(url).text
         assert get_session().post(f"{url}/webhook", json={}).status_code == 401
-        wait_for("the release", process, lambda: (world.published() and world.tags()).get("v1.0"))
+        wait_for("the release", process, lambda: world.published() and "v1.0" in world.tags())
         wait_for("the end of the build", process, lambda: measured(url)["phimill_builds_running"] == 0)
         assert world.receipt("v1.0")["source"] == SOURCE
         seen = measured(url)

@@ -174,6 +174,11 @@ def test_a_space_holds_what_the_mill_needs_and_nothing_else() -> None:
     assert all(len(data) < 10 * 2**20 and b"\0" not in data for data in files.values()), "none of them is LFS"
 
 
+def test_without_a_checkout_there_is_nothing_to_deploy(api: HfApi, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a checkout"):
+        deploy(api, wish(), checkout=tmp_path)
+
+
 def test_the_front_matter_and_the_requirements_name_one_gradio() -> None:
     files = space_files(CHECKOUT)
     front = yaml.safe_load(files["README.md"].decode().split("---")[1])
