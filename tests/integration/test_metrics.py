@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_worker import request, wait_until
@@ -88,6 +89,18 @@ def test_a_build_leaves_the_time_of_its_stages(mill: Mill, client: TestClient) -
     assert of("phimill_stage_seconds_bucket", stage="convert", backend="gguf", le="+Inf") == 2
     assert of("phimill_build_seconds_count", backend="gguf", outcome="done") == 1
     assert of("phimill_build_seconds_count", backend="gguf", outcome="failed") == 0
+
+
+def test_a_step_that_is_interrupted_or_only_read_again_leaves_no_time() -> None:
+    def interrupted() -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        metrics.timed("gguf", lambda _name, action: action())("broken-off x", interrupted)
+    assert metrics.timed("gguf", lambda _name, _action: {"value": 1})("stored x", interrupted) == {"value": 1}
+    for stage in ("broken-off", "stored"):
+        labels = {"stage": stage, "backend": "gguf"}
+        assert not metrics.REGISTRY.get_sample_value("phimill_stage_seconds_count", labels)
 
 
 def test_failures_are_counted_by_kind(mill: Mill, client: TestClient) -> None:
