@@ -26,6 +26,7 @@ from bot.localhub.routes import (
     files,
     lfs,
     listing,
+    oauth,
     pages,
     refs,
     repos,
@@ -33,7 +34,7 @@ from bot.localhub.routes import (
     xet,
 )  # fmt: skip
 
-_ROOMS = (account, repos, commits, lfs, xet, refs, collections, webhooks, files, listing, pages)
+_ROOMS = (account, oauth, repos, commits, lfs, xet, refs, collections, webhooks, files, listing, pages)
 
 
 def create_app(root: Path) -> Starlette:
