@@ -6,6 +6,7 @@ but whose files are on another machine, or gone, makes them again, byte for byte
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from bot import catalog, ledger, preflight, recipes
 from bot.admission import Admission
 from bot.builds import BuildRequest, Failure, Target, VariantResult
-from bot.errors import ConverterFailed, GateFailed, PhimillError
+from bot.errors import AccessDenied, ConverterFailed, GateFailed, PhimillError, SignInNeeded
 from bot.fidelity import judge
 from bot.hub import Hub
 from bot.models import ArtifactFile, Fidelity, Frozen, Recipe, Release, RepoRef
@@ -25,6 +26,7 @@ from bot.settings import Settings
 from bot.stages import Stages
 from bot.steps import Outcome, Steps
 from bot.telling import Telling
+from bot.tokens import Keyring
 
 __all__ = ["Builder"]
 
@@ -57,15 +59,30 @@ class Proof(Frozen):
 class Builder:
     """Runs builds. What the engine calls for every build it takes from the queue."""
 
-    def __init__(self, settings: Settings, hub: Hub, publisher: Publisher) -> None:
+    def __init__(self, settings: Settings, hub: Hub, publisher: Publisher, keys: Keyring | None = None) -> None:
         self._settings = settings
         self._admission = Admission(settings)
         self._hub = hub
         self._publisher = publisher
+        self._keys = keys or Keyring()
 
     def __call__(self, request: BuildRequest, steps: Steps) -> Outcome:
         with self._admission.building():
-            return self._built(request, steps)
+            return self._for(request.asker, steps)._built(request, steps)
+
+    def _for(self, asker: str | None, steps: Steps) -> Builder:
+        """A builder that reads and writes as `asker`. The mill's own token never serves somebody else's build."""
+        if asker is None:
+            return self
+        ask = self._keys.asking(asker)
+        try:
+            ask()
+        except SignInNeeded as error:
+            steps.leave_for_sign_in(error)
+        theirs = copy(self)
+        theirs._hub = Hub(self._hub.endpoint, ask)
+        theirs._publisher = Publisher(theirs._hub, ask)
+        return theirs
 
     def _built(self, request: BuildRequest, steps: Steps) -> Outcome:
         results: list[VariantResult] = []
@@ -122,6 +139,10 @@ class Builder:
         def may_publish() -> None:
             self._publisher.check_may_write(job.request.namespace)
             for repo, fresh in job.fresh.items():
+                if job.request.asker is not None:
+                    self._publisher.check_may_change(repo)
+                if job.request.private:
+                    self._publisher.check_private(repo)
                 ledger.begin(self._publisher.head(repo).publication, fresh)
 
         job.steps.run("may publish", may_publish)
@@ -241,11 +262,20 @@ class Builder:
                 for version in self._publisher.untagged(state):
                     self._publisher.tag(state.repo, version)
                     telling.log("info", f"{state.repo} has {version}")
-                self._publisher.collect(state)
+                self._collect(job, state, telling)
             return None if state is None else state.model_dump(mode="json")
 
         stored = job.steps.run(f"finish {target.repo}", finish)
         return None if stored is None else Publication.model_validate(stored)
+
+    def _collect(self, job: Job, state: Publication, telling: Telling) -> None:
+        if job.request.asker is None:
+            self._publisher.collect(state)
+        elif not job.request.private:  # a collection's title would tell of it
+            try:
+                self._publisher.collect(state)
+            except AccessDenied:
+                telling.log("info", "No collection: what its asker allowed is repos and not collections.")
 
     def _complete(self, job: Job, target: Target, results: list[VariantResult]) -> Publication | None:
         fresh = job.fresh[target.repo]

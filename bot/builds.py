@@ -21,7 +21,8 @@ class Target(Frozen):
 class BuildRequest(Frozen):
     """One release x one backend x the recipes asked for, to one namespace. What a durable build is started with.
 
-    Holds no token: whoever publishes looks its own token up.
+    Holds no token: whoever publishes looks one up. `asker` is the account whose own token that is; None for what the
+    mill publishes itself. What is `private`, source or targets, is seen by its asker and by the operator only.
     """
 
     repo: str
@@ -30,6 +31,8 @@ class BuildRequest(Frozen):
     namespace: str
     toolchain: str
     targets: tuple[Target, ...]
+    asker: str | None = None
+    private: bool = False
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -43,7 +46,7 @@ class BuildRequest(Frozen):
 
     def covered_by(self, other: BuildRequest) -> bool:
         """Whether another build makes everything this one would, from the same commit, with the same tools."""
-        same = {"repo", "sha", "backend", "namespace", "toolchain"}
+        same = {"repo", "sha", "backend", "namespace", "toolchain", "asker", "private"}
         return (
             self.model_dump(include=same) == other.model_dump(include=same)
             and {t.repo for t in self.targets} <= {t.repo for t in other.targets}
@@ -57,6 +60,13 @@ class Phase(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Awaits(StrEnum):
+    """What a waiting build needs before it takes its place in the queue again."""
+
+    SIGN_IN = "sign_in"  # its asker's token, which only lived in memory
+    TURN = "turn"  # the end of another build of the same person
 
 
 class VariantResult(Frozen):
@@ -130,6 +140,7 @@ class Build(Frozen):
     failure: Failure | None = None
     progress: Progress | None = None
     position: int | None = None
+    awaits: Awaits | None = None
 
     @property
     def over(self) -> bool:

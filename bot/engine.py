@@ -20,12 +20,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bot import metrics, recipes
-from bot.builds import Build, BuildRequest, Failure, Phase
+from bot.builds import Awaits, Build, BuildRequest, Failure, Phase
 from bot.errors import UsageError
 from bot.journal import Journal, connect
 from bot.liveness import leased, open_leases
+from bot.parking import Parking
 from bot.settings import Settings
 from bot.steps import MAX_TRIES, Outcome, Runner, Steps
+from bot.tokens import Keyring
 from bot.withheld import token_withheld
 
 with token_withheld():
@@ -36,7 +38,8 @@ log = logging.getLogger(__name__)
 
 # Part of every stored workflow. Raise it when the order or the names of a build's steps change.
 WORKFLOW_VERSION = "2"
-PERSON, WATCHER = 1, 10  # lower goes first; equal goes oldest first
+# Lower goes first; equal goes oldest first. Each further build of one person goes behind the first ones of others.
+PERSON, LAST_PERSON, WATCHER = 1, 9, 10
 RESCUE_SECONDS = 5.0
 
 
@@ -58,9 +61,10 @@ def _build(request: dict[str, Any], person: bool) -> dict[str, Any]:
 class Engine:
     """Queue, run, look at, cancel and retry builds. One per process."""
 
-    def __init__(self, settings: Settings, journal: Journal) -> None:
+    def __init__(self, settings: Settings, journal: Journal, keys: Keyring | None = None) -> None:
         self._settings = settings
         self._journal = journal
+        self._keys = keys or Keyring()
         settings.home.mkdir(parents=True, exist_ok=True)
         self._url = settings.database_url or f"sqlite:///{settings.home / 'engine.sqlite'}"
         if not settings.database_url:
@@ -69,6 +73,9 @@ class Engine:
         self._runner: Runner | None = None
         self._stopping = threading.Event()
         self._client = self._migrated_client()
+        self._parking = Parking(
+            journal, self._keys, settings.person_running, self._stored, self._client.cancel_workflow, self._queue_again
+        )
 
     def _migrated_client(self) -> DBOSClient:
         logging.getLogger("dbos").setLevel(logging.ERROR)
@@ -88,7 +95,7 @@ class Engine:
         """
         # Counted first: who asks for the same after that is found under way, or gets the same number.
         attempts = self._attempts(request.key)
-        for other in self._unfinished():
+        for other in self.unfinished_builds():
             if request.covered_by(other.request):
                 return self._hurried(other) if person and not other.person else other
         self._enqueue(f"{request.key}-{len(attempts) + 1}", request, person=person)
@@ -111,14 +118,30 @@ class Engine:
                 "workflow_name": "build",
                 "workflow_id": workflow,
                 "app_version": WORKFLOW_VERSION,
-                "priority": PERSON if person else WATCHER,
+                "priority": self._priority(request.asker) if person else WATCHER,
             },
             request.model_dump(mode="json"),
             person,
         )
 
+    def _priority(self, asker: str | None) -> int:
+        ahead = 0 if asker is None else sum(b.request.asker == asker for b in self.unfinished_builds())
+        return min(PERSON + ahead, LAST_PERSON)
+
+    def _queue_again(self, status: Any) -> None:
+        backend = status.input["args"][0]["backend"]
+        self._client.resume_workflow(status.workflow_id, queue_name=queue(backend))
+
+    def wake(self) -> None:
+        """Queue the builds that waited for what is there now: somebody has signed in."""
+        self._parking.wake(self._me)
+
+    @property
+    def _me(self) -> str:
+        return DBOS.executor_id if self._runner is not None else ""
+
     def _attempts(self, key: str) -> list[Build]:
-        found = [self._view(s) for s in self._stored(workflow_id_prefix=f"{key}-")]
+        found = [self._view(s, (), {}) for s in self._stored(workflow_id_prefix=f"{key}-")]
         return sorted(found, key=lambda b: int(b.id.rsplit("-", 1)[1]))
 
     def latest(self, request: BuildRequest) -> Build | None:
@@ -128,47 +151,61 @@ class Engine:
     def builds(self, limit: int = 50) -> tuple[Build, ...]:
         """The newest builds, newest first."""
         found = self._stored(limit=limit, sort_desc=True)
-        waiting = self._waiting()
-        return tuple(self._view(s, waiting) for s in found)
+        parked = self._journal.parked()
+        waiting = self._waiting(parked)
+        return tuple(self._view(s, waiting, parked) for s in found)
 
     def _stored(self, **which: Any) -> list[Any]:
         """Stored builds. Those of an older version, whose requests had another form, are planned again instead."""
         return list(self._client.list_workflows(name="build", app_version=WORKFLOW_VERSION, **which))
 
-    def _waiting(self) -> list[Any]:
+    def _waiting(self, parked: dict[str, Awaits]) -> list[Any]:
         waiting = self._stored(status="ENQUEUED", load_output=False)
+        if turns := [build for build, awaits in parked.items() if awaits is Awaits.TURN]:
+            waiting += self._stored(status="CANCELLED", workflow_ids=turns, load_output=False)
         return sorted(waiting, key=lambda s: (s.priority or 0, s.created_at or 0))
 
-    def _unfinished(self) -> list[Build]:
+    def unfinished_builds(self) -> tuple[Build, ...]:
+        """Every build that waits or runs, whatever it waits for."""
+        parked = self._journal.parked()
         found = self._stored(status=["ENQUEUED", "PENDING"], load_output=False)
-        return [self._view(s) for s in found]
+        if parked:
+            found += self._stored(status="CANCELLED", workflow_ids=list(parked), load_output=False)
+        return tuple(self._view(s, (), parked) for s in found)
 
     def unfinished(self) -> int:
-        """How many builds of the enabled backends are waiting or running: others may wait here for other workers."""
+        """How many builds of the enabled backends wait or run. Others may wait here for other workers, or for somebody
+        to sign in.
+        """
         mine = {backend.id for backend in recipes.enabled(self._settings)}
-        return sum(build.request.backend in mine for build in self._unfinished())
+        builds = [build for build in self.unfinished_builds() if build.awaits is not Awaits.SIGN_IN]
+        return sum(build.request.backend in mine for build in builds)
 
     def queued(self) -> Counter[tuple[str, Phase]]:
         """How many builds are waiting and how many are running, by backend."""
-        return Counter((build.request.backend, build.phase) for build in self._unfinished())
+        return Counter((build.request.backend, build.phase) for build in self.unfinished_builds())
 
-    def build(self, prefix: str) -> Build:
-        """The build whose id starts with `prefix` (the newest attempt, when it names several of one build).
+    def build(self, prefix: str, seen: Callable[[BuildRequest], bool] = lambda _: True) -> Build:
+        """The build whose id starts with `prefix` (the newest attempt, when it names several of one build). One that
+        is not `seen` is as good as not there.
 
         Raises:
             UsageError: no such build, or several different ones.
         """
         found = self._stored(workflow_id_prefix=prefix) if prefix.strip() else []
+        found = [s for s in found if seen(BuildRequest.model_validate(s.input["args"][0]))]
         builds = {s.workflow_id.rsplit("-", 1)[0]: s for s in sorted(found, key=lambda s: s.created_at or 0)}
         if len(builds) != 1:
             problem = "names several builds" if builds else "is not a build"
             raise UsageError(f"{prefix!r} {problem}.", "`phimill status` lists them.")
-        return self._view(next(iter(builds.values())), self._waiting())
+        parked = self._journal.parked()
+        return self._view(next(iter(builds.values())), self._waiting(parked), parked)
 
     def cancel(self, prefix: str) -> Build:
         """Stop a build for good; its running child dies within a second or two."""
         build = self.build(prefix)
         if not build.over:
+            self._journal.unpark(build.id)
             self._client.cancel_workflow(build.id)
         return self.build(build.id)
 
@@ -197,9 +234,10 @@ class Engine:
         found = self._client.list_workflows(workflow_ids=[build], load_input=False, load_output=False)
         return bool(found) and found[0].status == "CANCELLED"
 
-    def _view(self, status: Any, waiting: Sequence[Any] = ()) -> Build:
+    def _view(self, status: Any, waiting: Sequence[Any], parked: dict[str, Awaits]) -> Build:
         request, person = status.input["args"]
-        queue = [other.workflow_id for other in waiting if other.queue_name == status.queue_name]
+        queue = [other.workflow_id for other in waiting if other.input["args"][0]["backend"] == request["backend"]]
+        awaits = parked.get(status.workflow_id) if status.status == "CANCELLED" else None
         outcome = Outcome.model_validate(status.output) if status.status == "SUCCESS" else Outcome()
         failure = outcome.failure
         if status.status in ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
@@ -207,6 +245,8 @@ class Engine:
                               hint="Look at the worker's own log.")  # fmt: skip
         phase = {"ENQUEUED": Phase.WAITING, "DELAYED": Phase.WAITING, "PENDING": Phase.RUNNING,
                  "CANCELLED": Phase.CANCELLED}.get(status.status, Phase.FAILED if failure else Phase.DONE)  # fmt: skip
+        if awaits is not None:
+            phase = Phase.WAITING
         return Build(
             id=status.workflow_id,
             request=BuildRequest.model_validate(request),
@@ -218,6 +258,7 @@ class Engine:
             failure=failure,
             progress=self._journal.progress(status.workflow_id) if phase is Phase.RUNNING else None,
             position=queue.index(status.workflow_id) + 1 if status.workflow_id in queue else None,
+            awaits=awaits,
         )
 
     # --- working ----------------------------------------------------------------------------------------------
@@ -287,9 +328,11 @@ class Engine:
             raise RuntimeError("nobody is working")
         cancelled = _throttled(lambda: self.stopping or self.cancelled(build))
         asked = BuildRequest.model_validate(request)
-        durably = metrics.timed(asked.backend, _durably)
-        steps = Steps(build, self._journal, durably, cancelled, lambda: self.paused, person=person)
-        with metrics.building(asked.backend) as ended:
+        steps = Steps(
+            build, self._journal, metrics.timed(asked.backend, _durably), cancelled, lambda: self.paused,
+            person=person, await_sign_in=lambda: self._parking.park(build, Awaits.SIGN_IN),
+        )  # fmt: skip
+        with self._parking.turn(build, asked.asker, self._me), metrics.building(asked.backend) as ended:
             return ended(self._runner(asked, steps))
 
     def _rescue_forever(self) -> None:
@@ -297,6 +340,8 @@ class Engine:
             try:
                 self._leases.held()  # a dropped connection is noticed, and our own lease taken again
                 self._rescue()
+                self._parking.wake(self._me)
+                self._keys.keep_only({b.request.asker for b in self.unfinished_builds() if b.request.asker})
             except Exception:
                 # A database that is away for a moment must not end rescuing for the life of this process.
                 log.exception("Looking for dead workers failed; trying again.")

@@ -12,13 +12,15 @@
     │   ├── GatedSource
     │   ├── HeadMoved                       (retryable)
     │   ├── NotOurs                         the target repo was not made by phimill
-    │   └── Superseded                      a newer version of the source was published meanwhile
+    │   ├── Superseded                      a newer version of the source was published meanwhile
+    │   └── SignInNeeded                    a person's own token is needed and is not at hand
     ├── NotEnoughRoom            exit 6   disk or memory
     ├── SourceCorrupt            exit 3   the source's bytes are not what they claim
     ├── ConverterFailed          exit 1   a child process ended badly
     │   └── ConverterStopped                it hit a limit: memory, time, file size
     │       └── MemoryExceeded
     ├── ToolchainFailed          exit 1   a backend's environment could not be made
+    ├── Busy                     exit 1   a limit of what one person, one address or the queue may hold
     └── BuildCancelled           exit 1
 
 Each carries one sentence saying what is wrong (`message`) and one saying what to do (`hint`). `code` is stable and is
@@ -139,6 +141,12 @@ class Superseded(HubError):
     code = "superseded"
 
 
+class SignInNeeded(HubError):
+    """A build is to use its asker's own token, and nobody has handed that over since this process began."""
+
+    code = "sign_in_needed"
+
+
 class NotEnoughRoom(PhimillError):
     """Too little disk or memory for this build."""
 
@@ -174,6 +182,12 @@ class ToolchainFailed(PhimillError):
 
     code = "toolchain_failed"
     mendable = True
+
+
+class Busy(PhimillError):
+    """Too much was asked for at once; the hint says when to come back."""
+
+    code = "busy"
 
 
 class BuildCancelled(PhimillError):

@@ -62,25 +62,36 @@ class Standing(Frozen):
 class Hub:
     """The Hub at `endpoint`, as one account sees it (`token=None`: as nobody).
 
-    Text and ranges read at a commit sha never change, so the last 64 MiB of them are kept in memory.
+    A `token` that can be called is asked for at every request. Text and ranges read at a commit sha never change, so
+    the last 64 MiB of them are kept in memory.
 
     Attributes:
         calls: `METHOD path` of the last thousand requests, redirects included.
         bytes_read: body bytes of files so far; listings not included.
     """
 
-    def __init__(self, endpoint: str | None = None, token: str | SecretStr | None = None) -> None:
+    def __init__(
+        self, endpoint: str | None = None, token: str | SecretStr | Callable[[], str | None] | None = None
+    ) -> None:
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
-        secret = token.get_secret_value() if isinstance(token, SecretStr) else token
-        self._token: str | bool = secret or False
-        self._api = HfApi(endpoint=self.endpoint, token=self._token)
+        self._given = token
         self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._lock = Lock()
         self.calls: deque[str] = deque(maxlen=1000)
         self.bytes_read = 0
 
     def __repr__(self) -> str:
-        return f"Hub({self.endpoint!r}, {'with a token' if self._token else 'anonymous'})"
+        return f"Hub({self.endpoint!r}, {'with a token' if self._given else 'anonymous'})"
+
+    @property
+    def _token(self) -> str | bool:
+        if callable(self._given):
+            return self._given() or False
+        return (self._given.get_secret_value() if isinstance(self._given, SecretStr) else self._given) or False
+
+    @property
+    def _api(self) -> HfApi:
+        return HfApi(endpoint=self.endpoint, token=self._token)
 
     def resolve(self, ref: RepoRef) -> str:
         """The commit sha that `ref` stands for now. Raises as `look`."""

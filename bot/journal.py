@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.builds import LogLine, Progress
+from bot.builds import Awaits, LogLine, Progress
 
 _meta = sa.MetaData()
 _log = sa.Table(
@@ -45,6 +45,12 @@ _notes = sa.Table(
     _meta,
     sa.Column("name", sa.String(200), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+)
+_parked = sa.Table(
+    "phimill_parked",
+    _meta,
+    sa.Column("build", sa.String(64), primary_key=True),
+    sa.Column("awaits", sa.String(16), nullable=False),
 )
 
 # Until the end of the transaction. The Postgres lock lies outside the corner that leases have (`liveness.py`).
@@ -127,6 +133,22 @@ class Journal:
     def end_step(self, build: str, step: str) -> None:
         with self._engine.begin() as tx:
             tx.execute(_tries.delete().where((_tries.c.build == build) & (_tries.c.step == step)))
+
+    def park(self, build: str, awaits: Awaits) -> None:
+        """Remember that a build has left the queue, and what brings it back."""
+        self._put(_parked, {"build": build}, {"awaits": awaits.value})
+
+    def unpark(self, build: str, agreed: Callable[[], bool] = lambda: True) -> None:
+        """Forget it again, if `agreed` says so: one process at a time asks, and only while the note is there."""
+        with self._engine.connect() as tx:
+            found = tx.execute(_parked.delete().where(_parked.c.build == build)).rowcount
+            if found and agreed():
+                tx.commit()
+
+    def parked(self) -> dict[str, Awaits]:
+        """Every build that has left the queue for a while."""
+        with self._engine.connect() as tx:
+            return {row.build: Awaits(row.awaits) for row in tx.execute(sa.select(_parked))}
 
     def note(self, name: str) -> str | None:
         """A named value, or None when it was never set."""

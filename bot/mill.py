@@ -8,11 +8,12 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 from huggingface_hub import get_token
+from pydantic import SecretStr
 
-from bot import advisor, catalog, devices, preflight, recipes, releases
+from bot import accounts, advisor, catalog, devices, preflight, recipes, releases
 from bot.advisor import Advice
 from bot.build import Builder
-from bot.builds import Build, LogLine, Phase, Progress
+from bot.builds import Build, BuildRequest, LogLine, Phase, Progress
 from bot.engine import Engine
 from bot.errors import NotEnoughRoom
 from bot.hub import Hub
@@ -24,6 +25,8 @@ from bot.publisher import Publisher, documents
 from bot.reconciler import Reconciler, standing
 from bot.releases import ReleaseRow
 from bot.settings import Settings, get_settings
+from bot.tokens import Keyring
+from bot.visitor import OPERATOR, Visitor
 from bot.watcher import ticking
 from bot.workspace import Workspace
 
@@ -55,6 +58,7 @@ class Mill:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or get_settings()
+        self.keys = Keyring()
         self._stack = ExitStack()
 
     @cached_property
@@ -78,7 +82,7 @@ class Mill:
 
     @cached_property
     def engine(self) -> Engine:
-        engine = Engine(self.settings, self.journal)
+        engine = Engine(self.settings, self.journal, self.keys)
         self._stack.callback(engine.close)
         return engine
 
@@ -99,16 +103,16 @@ class Mill:
 
     # --- looking ----------------------------------------------------------------------------------------------
 
-    def check(self, text: str, namespace: str | None = None, *, anonymous: bool = False) -> CheckReport:
+    def check(self, text: str, namespace: str | None = None, *, by: Visitor = OPERATOR) -> CheckReport:
         """The verdict per recipe of every backend, from metadata alone.
 
-        With `anonymous` the mill's token is not used on the source: a stranger is shown what strangers may see.
+        The mill's token serves its operator only: others are shown what they may see themselves.
         """
-        release, verdicts = self._look(text, anonymous)
+        release, verdicts = self._look(text, by)
         made_from = catalog.classify_files(release).made_from
         published = {
             recipe: mark.version
-            for summary in self._standing(release, namespace).values()
+            for summary in self._standing(release, namespace, by).values()
             for recipe, mark in summary.recipes.items()
             if mark.made_from == made_from and mark.version
         }
@@ -122,7 +126,7 @@ class Mill:
         context: int | None = None,
         namespace: str | None = None,
         *,
-        anonymous: bool = False,
+        by: Visitor = OPERATOR,
     ) -> Advice:
         """Which variant of a release to run on a device with so many bytes of memory, for so many tokens of context.
 
@@ -130,37 +134,66 @@ class Mill:
             UsageError: there is no such device.
         """
         asked = devices.device(device)
-        release, verdicts = self._look(text, anonymous)
-        return advisor.advise(release, verdicts, self._standing(release, namespace), asked, memory, context)
+        release, verdicts = self._look(text, by)
+        return advisor.advise(release, verdicts, self._standing(release, namespace, by), asked, memory, context)
 
-    def _look(self, text: str, anonymous: bool) -> tuple[Release, tuple[Verdict, ...]]:
-        hub = Hub(self.settings.endpoint) if anonymous else self.hub
+    def _hub_of(self, by: Visitor) -> Hub:
+        return self.hub if by.operator else Hub(self.settings.endpoint, by.token)
+
+    def _publisher_of(self, by: Visitor) -> Publisher:
+        if by.operator:
+            return self.publisher
+        return Publisher(self._hub_of(by), lambda: by.token.get_secret_value() if by.token else None)
+
+    def _look(self, text: str, by: Visitor) -> tuple[Release, tuple[Verdict, ...]]:
+        hub = self._hub_of(by)
         release = catalog.release(hub, RepoRef.parse(text, self.settings.endpoint))
         return release, preflight.verdicts(release, recipes.all_recipes(), hub, self.settings)
 
-    def _standing(self, release: Release, namespace: str | None) -> dict[str, Summary]:
-        """Our repos of this source, and what they say they hold. Nothing for somebody without a token."""
+    def _standing(self, release: Release, namespace: str | None, by: Visitor) -> dict[str, Summary]:
+        """Our repos of this source, and what they say they hold. Nothing where nobody knows where to look."""
         where = namespace or self.settings.namespace
         if where is None:
-            if not get_token():
+            if not by.operator or not get_token():
                 return {}
             where = self.namespace
-        found = standing(self.hub, where).items()
+        found = standing(self._hub_of(by), where).items()
         return {name: held for (source, _), repos in found if source == release.repo for name, held in repos.items()}
 
-    def plan(self, text: str, asked: Sequence[str] = (), namespace: str | None = None) -> Plan:
-        """What it takes to have these recipes (by default, each backend's default ones) of a release published."""
-        return self.planning.plan(text, asked, namespace or self.namespace)
+    def plan(
+        self,
+        text: str,
+        asked: Sequence[str] = (),
+        namespace: str | None = None,
+        *,
+        by: Visitor = OPERATOR,
+        private: bool = False,
+    ) -> Plan:
+        """What it takes to have these recipes (by default, each backend's default ones) of a release published.
 
-    def preview(self, plan: Plan) -> tuple[Preview, ...]:
+        What somebody else than the operator asks for is read, and later published, with their own token.
+        """
+        if by.operator:
+            return self.planning.plan(text, asked, namespace or self.namespace, private=private)
+        planning = Planning(self.settings, self._hub_of(by), self._publisher_of(by))
+        return planning.plan(text, asked, namespace or str(by.name), asker=by.name, private=private)
+
+    def namespaces(self) -> tuple[str, ...]:
+        """Where the mill's own token may publish to, what it does by default first. Nowhere without one."""
+        token = get_token()
+        account = accounts.accounts(self.settings.endpoint).of(SecretStr(token)) if token else None
+        writable = account.writable if account else ()
+        return tuple(dict.fromkeys((*(name for name in writable if name == self.settings.namespace), *writable)))
+
+    def preview(self, plan: Plan, *, by: Visitor = OPERATOR) -> tuple[Preview, ...]:
         """What the plan's target repos hold now, and the exact card they would get today."""
-        previews = []
+        previews, hub, publisher = [], self._hub_of(by), self._publisher_of(by)
         for repo in plan.repos:
-            head = self.publisher.head(repo)
+            head = publisher.head(repo)
             if head.sha is not None and head.publication is not None:
                 backend = recipes.backends()[head.publication.backend]
-                files = tuple(f.path for f in self.hub.tree(repo, head.sha))
-                card = documents(backend, head.publication, self.hub.endpoint)[CARD_PATH].decode()
+                files = tuple(f.path for f in hub.tree(repo, head.sha))
+                card = documents(backend, head.publication, hub.endpoint)[CARD_PATH].decode()
                 previews.append(Preview(repo=repo, files=files, card=card))
         return tuple(previews)
 
@@ -169,35 +202,49 @@ class Mill:
         candidates = catalog.releases(self.hub, self.settings.watch)
         backends = recipes.enabled(self.settings)
         why = {(c.repo, b.id): self.journal.note(f"why:{c.repo}:{b.id}") or "" for c in candidates for b in backends}
-        there, builds = standing(self.hub, self.namespace), self.builds(500)
+        there = standing(self.hub, self.namespace)
+        builds = tuple(build for build in self.builds(500) if build.request.asker is None)
         return releases.rows(candidates, backends, there, builds, why, self.namespace, self.hub.endpoint)
 
     # --- building ---------------------------------------------------------------------------------------------
 
-    def submit(self, plan: Plan, *, person: bool) -> tuple[Build, ...]:
+    def submit(self, plan: Plan, *, person: bool, by: Visitor = OPERATOR) -> tuple[Build, ...]:
         """Queue the plan's builds; the ones already under way are returned as they are.
 
         Raises:
-            AccessDenied: the token may not publish to the plan's namespace.
+            AccessDenied: the token, of whoever asks, may not publish to the plan's namespace.
             NotEnoughRoom: this machine lacks the memory or the disk for one of them.
         """
         if plan.builds:
-            self.publisher.check_may_write(plan.namespace)
+            self._publisher_of(by).check_may_write(plan.namespace)
         building = {recipe for request in plan.builds for recipe in request.recipes}
         for verdict in plan.verdicts:
             if verdict.recipe in building and verdict.lacks:
                 raise NotEnoughRoom(
                     f"{verdict.recipe}: {' '.join(verdict.lacks)}", "Use a larger machine, or ask for less."
                 )
-        return tuple(self.engine.submit(request, person=person) for request in plan.builds)
+        self.lend(by)
+        builds = tuple(self.engine.submit(request, person=person) for request in plan.builds)
+        self.lend(by)  # once more: until the builds were queued, nobody knew what the token was lent for
+        return builds
+
+    def lend(self, by: Visitor) -> None:
+        """Have somebody's own token at hand as long as they have builds. Those that waited for it go on."""
+        if by.name is not None and by.token is not None:
+            self.keys.lend(by.name, by.token, by.expires)
+            self.engine.wake()
 
     def builds(self, limit: int = 50) -> tuple[Build, ...]:
         """The newest builds, newest first."""
         return self.engine.builds(limit)
 
-    def build(self, id_prefix: str) -> Build:
-        """The one build whose id starts so."""
-        return self.engine.build(id_prefix)
+    def unfinished(self) -> tuple[Build, ...]:
+        """Every build that waits or runs."""
+        return self.engine.unfinished_builds()
+
+    def build(self, id_prefix: str, seen: Callable[[BuildRequest], bool] = lambda _: True) -> Build:
+        """The one build whose id starts so, among those that are `seen`."""
+        return self.engine.build(id_prefix, seen)
 
     def log(self, build_id: str, after: int = 0) -> tuple[LogLine, ...]:
         """A build's log lines numbered above `after`."""
@@ -207,9 +254,12 @@ class Mill:
         """Stop a build for good."""
         return self.engine.cancel(id_prefix)
 
-    def retry(self, id_prefix: str) -> Build:
+    def retry(self, id_prefix: str, *, by: Visitor = OPERATOR) -> Build:
         """Begin a failed or cancelled build again."""
-        return self.engine.retry(id_prefix)
+        self.lend(by)
+        build = self.engine.retry(id_prefix)
+        self.lend(by)
+        return build
 
     def pause(self) -> None:
         """No build begins another step until `resume`."""
@@ -249,7 +299,7 @@ class Mill:
     def working(self) -> Iterator[None]:
         """This process takes builds while inside. What dead processes left in the workspace is swept first."""
         Workspace(self.settings).sweep()
-        with self.engine.working(Builder(self.settings, self.hub, self.publisher)):
+        with self.engine.working(Builder(self.settings, self.hub, self.publisher, self.keys)):
             yield
 
     def queued(self) -> Mapping[tuple[str, Phase], int]:

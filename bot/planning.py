@@ -48,11 +48,18 @@ class Planning:
         """The release that a person means by `owner/name[@revision]` or a URL of it."""
         return catalog.release(self._hub, RepoRef.parse(text, self._settings.endpoint))
 
-    def plan(self, text: str, asked: Sequence[str], namespace: str) -> Plan:
+    def plan(
+        self, text: str, asked: Sequence[str], namespace: str, *, asker: str | None = None, private: bool = False
+    ) -> Plan:
         """What it takes to have these recipes (by default, the default ones of the enabled backends) published.
 
+        Args:
+            asker: the account whose own token publishes; None for the mill's.
+            private: into private repos. What is made from a private source goes there in any case.
+
         Raises:
-            UsageError: a recipe that does not exist, or of a backend that is not enabled.
+            UsageError: a recipe that does not exist, or of a backend that is not enabled; a target repo is public
+                already.
             NotOurs: a target repo holds something else.
         """
         release, here = self.release(text), recipes.enabled(self._settings)
@@ -61,7 +68,7 @@ class Planning:
                 # Nobody here would take the build, and whoever asked would wait for ever.
                 raise UsageError(f"Nothing is built with {backend.id} here.", "Add it to PHIMILL_BACKENDS.")
         plans = [
-            self.plan_backend(backend, release, chosen, namespace, remake_stale=True)
+            self.plan_backend(backend, release, chosen, namespace, remake_stale=True, asker=asker, private=private)
             for backend in here
             if (chosen := recipes.select(asked, release, backend.id))
         ]
@@ -82,6 +89,8 @@ class Planning:
         namespace: str,
         *,
         remake_stale: bool,
+        asker: str | None = None,
+        private: bool = False,
     ) -> BackendPlan:
         """One backend's share. When the source has changed, everything that stands is made again with it."""
         groups = recipes.by_target(chosen, namespace, release.name)
@@ -103,7 +112,12 @@ class Planning:
             namespace=namespace,
             toolchain=lock,
             targets=tuple(t for t in targets if t is not None),
+            asker=asker,
+            private=private or release.private,
         )
+        if request.private:
+            for repo in groups:
+                self._publisher.check_private(repo)
         return BackendPlan(
             repos=tuple(groups),
             verdicts=verdicts,

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from bot import ledger, plot, receipt
+from bot.accounts import account_of
 from bot.card import render
 from bot.errors import (
     AccessDenied,
@@ -26,6 +27,7 @@ from bot.errors import (
     NotEnoughRoom,
     NotOurs,
     RepoUnavailable,
+    UsageError,
     is_disk_full,
 )
 from bot.hub import Hub
@@ -84,16 +86,41 @@ class Publisher:
             AccessDenied: it may not.
         """
         with translated("the token"):
-            me = self._api().whoami()
-        role = me.get("auth", {}).get("accessToken", {}).get("role", "write")
-        writable = {
-            me["name"],
-            *(o["name"] for o in me.get("orgs", []) if o.get("roleInOrg", "write") != "read"),
-        }
-        if role == "read":
+            writable = account_of(self._api().whoami()).writable
+        if not writable:
             raise AccessDenied("The token may only read.", "Make one with write rights in the Hub's settings.")
         if namespace not in writable:
             raise AccessDenied(f"The token may not publish to {namespace}.", f"It may: {', '.join(sorted(writable))}.")
+
+    @_patiently
+    def check_may_change(self, repo: str) -> None:
+        """Make sure, before any work, that the token may write to `repo`, if that exists: a person may have allowed us
+        to make repos, and not to touch the others.
+
+        Raises:
+            AccessDenied: it may not.
+        """
+        try:
+            self._hub.resolve(RepoRef(repo=repo))
+        except RepoUnavailable:
+            return
+        with translated(repo):
+            self._api().auth_check(repo, write=True)
+
+    def check_private(self, repo: str) -> None:
+        """Make sure that `repo`, if it exists, is not open to everybody.
+
+        Raises:
+            UsageError: it is.
+        """
+        try:
+            standing = self._hub.look(RepoRef(repo=repo))
+        except RepoUnavailable:
+            return
+        if not standing.private:
+            raise UsageError(
+                f"{repo} exists and is public.", "Make it private on the Hub first, or publish to another namespace."
+            )
 
     def head(self, repo: str) -> Head:
         """Where `repo` stands now. A repo that does not exist yet has no sha.

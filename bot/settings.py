@@ -67,6 +67,20 @@ class Settings(BaseSettings):
         gt=0,
         description="Highest mean KL of a backend's unquantized export against the source.",
     )
+    person_running: int = Field(default=1, gt=0, description="Builds of one person that run at once.")
+    person_waiting: int = Field(default=8, gt=0, description="Builds that one person may have waiting and running.")
+    person_daily: int = Field(default=40, gt=0, description="Builds that one person may ask for in 24 hours.")
+    address_daily: int = Field(default=80, gt=0, description="Builds that one address may ask for in 24 hours.")
+    address_reads: int = Field(
+        default=60, gt=0, description="Checks, advice and plans that one address may ask for in a minute."
+    )
+    queue_limit: int = Field(default=100, gt=0, description="Builds of people in the queue, after which it is full.")
+    proxies: int = Field(
+        default=0,
+        ge=0,
+        description="Proxies of yours in front of the page: where in X-Forwarded-For a visitor's address stands,"
+        " counted from the right. 0: there are none, and the header is not believed. On a Space at least 1.",
+    )
     host: str = Field(default="127.0.0.1", description="Address the web page listens on.")
     port: int = Field(default=7860, description="Port the web page listens on.")
 

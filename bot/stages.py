@@ -87,7 +87,7 @@ class Stages:
             license=release.license,
             license_link=release.license_link,
             language=release.language,
-            private=release.private,
+            private=release.private or self._request.private,
             digests=catalog.classify_files(release),
             version=target.version,
             complete=False,

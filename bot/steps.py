@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from bot.builds import BuildRequest, Failure, VariantResult
-from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError, is_disk_full
+from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError, SignInNeeded, is_disk_full
 from bot.journal import Journal
 from bot.models import Frozen
 
@@ -38,8 +38,10 @@ class Steps:
         paused: Callable[[], bool],
         *,
         person: bool = False,
+        await_sign_in: Callable[[], None] = lambda: None,
     ) -> None:
         self.build = build
+        self._await_sign_in = await_sign_in
         self.person = person
         self.journal = journal
         self.cancelled = cancelled
@@ -60,6 +62,12 @@ class Steps:
             raise Failure.model_validate(kept["failure"]).error()
         return kept["value"]
 
+    def leave_for_sign_in(self, error: SignInNeeded) -> NoReturn:
+        """Give the build's place to others until its asker has signed in again."""
+        self.journal.write(self.build, "warning", "sign in", str(error))
+        self._await_sign_in()
+        raise Interrupted from error
+
     def _guarded(self, name: str, action: Callable[[], Any]) -> dict[str, Any]:
         """A step that was begun and never ended MAX_TRIES times in a row is poison: it takes its worker down."""
         if self.journal.begin_step(self.build, name) > MAX_TRIES:
@@ -72,6 +80,9 @@ class Steps:
         except BuildCancelled as error:
             self.journal.end_step(self.build, name)
             raise Interrupted from error
+        except SignInNeeded as error:
+            self.journal.end_step(self.build, name)
+            self.leave_for_sign_in(error)
         except PhimillError as error:
             kept = {"failure": Failure.of(error).model_dump()}
         except Exception as error:
@@ -89,7 +100,7 @@ def _explained(step: str, error: Exception) -> PhimillError:
 
 
 class Interrupted(BaseException):
-    """Leaves a workflow as it stands: its worker is stopping, or somebody cancelled it.
+    """Leaves a workflow as it stands: its worker is stopping, somebody cancelled it, or it waits for something.
 
     Not an Exception, because the engine stores those as the step's result, and an interruption is none.
     """

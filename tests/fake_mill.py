@@ -16,6 +16,7 @@ from bot.mill import CheckReport, Event, Plan, Preview, ReleaseRow
 from bot.models import Needs, Precision, Release, RepoRef, SourceFile, Status, Traits, Verdict
 from bot.recipes import Snippet
 from bot.settings import Settings
+from bot.visitor import OPERATOR, Visitor
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 REPO = "microsoft/Phi-3.5-tiny-instruct"
@@ -158,7 +159,7 @@ class FakeMill:
         if self.error is not None:
             raise self.error
 
-    def check(self, text: str, namespace: str | None = None, *, anonymous: bool = False) -> CheckReport:
+    def check(self, text: str, namespace: str | None = None, *, by: Visitor = OPERATOR) -> CheckReport:
         self._called("check", text, namespace)
         return CheckReport(release=release(text), verdicts=self.verdicts, published={"gguf/int4": "v1.0"})
 
@@ -170,27 +171,38 @@ class FakeMill:
         context: int | None = None,
         namespace: str | None = None,
         *,
-        anonymous: bool = False,
+        by: Visitor = OPERATOR,
     ) -> Advice:
         self._called("advise", text, device_id, memory, context, namespace)
         device(device_id)
         return self.answer
 
-    def plan(self, text: str, asked: Sequence[str] = (), namespace: str | None = None) -> Plan:
+    def namespaces(self) -> tuple[str, ...]:
+        return ("phimill", "millbot")
+
+    def plan(
+        self,
+        text: str,
+        asked: Sequence[str] = (),
+        namespace: str | None = None,
+        *,
+        by: Visitor = OPERATOR,
+        private: bool = False,
+    ) -> Plan:
         self._called("plan", text, tuple(asked), namespace)
         return Plan(
-            namespace=namespace or "phimill",
+            namespace=namespace or by.name or "phimill",
             release=release(text),
             verdicts=self.verdicts,
-            builds=self.planned,
+            builds=tuple(r.model_copy(update={"asker": by.name, "private": private}) for r in self.planned),
             repos=(TARGET,),
             results=self.standing,
         )
 
-    def preview(self, plan: Plan) -> tuple[Preview, ...]:
+    def preview(self, plan: Plan, *, by: Visitor = OPERATOR) -> tuple[Preview, ...]:
         return (Preview(repo=TARGET, files=("README.md",), card="# A card\n"),)
 
-    def submit(self, plan: Plan, *, person: bool) -> tuple[Build, ...]:
+    def submit(self, plan: Plan, *, person: bool, by: Visitor = OPERATOR) -> tuple[Build, ...]:
         self._called("submit", person)
         begun = [
             build(str(number) * 32, phase=Phase.WAITING, asked=asked, position=1)
@@ -212,10 +224,16 @@ class FakeMill:
         self._called("builds", limit)
         return tuple(self.known[:limit])
 
-    def build(self, id_prefix: str) -> Build:
+    def unfinished(self) -> tuple[Build, ...]:
+        return tuple(one for one in self.known if not one.over)
+
+    def lend(self, by: Visitor) -> None:
+        self._called("lend", by.name)
+
+    def build(self, id_prefix: str, seen: Callable[[BuildRequest], bool] = lambda _: True) -> Build:
         self._called("build", id_prefix)
         for one in self.known:
-            if one.id.startswith(id_prefix):
+            if one.id.startswith(id_prefix) and seen(one.request):
                 return one
         raise UsageError(f"{id_prefix!r} is not a build.", "`phimill status` lists them.")
 
@@ -226,7 +244,7 @@ class FakeMill:
         self._called("cancel", id_prefix)
         return self._change(id_prefix, Phase.CANCELLED)
 
-    def retry(self, id_prefix: str) -> Build:
+    def retry(self, id_prefix: str, *, by: Visitor = OPERATOR) -> Build:
         self._called("retry", id_prefix)
         return self._change(id_prefix, Phase.WAITING)
 

@@ -82,6 +82,21 @@ def add_token(
         typer.echo(accounts.add_token(user, role.value))
 
 
+@hub.command("add-app")
+def add_app(
+    name: Annotated[str, typer.Argument(help="What people are told they sign in to.")],
+    redirect: Annotated[list[str], typer.Argument(help="Where they may be sent back to: PAGE/login/callback.")],
+    root: Root,
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="What it may ask for, besides openid and profile. Repeatable.")
+    ] = None,
+) -> None:
+    """Register an OAuth app, or renew its secret, and print its client id and secret. The secret is not kept."""
+    with _accounts(root) as accounts:
+        client, secret = accounts.add_app(name, redirect, scope or ["contribute-repos"])
+        typer.echo(f"OAUTH_CLIENT_ID={client}\nOAUTH_CLIENT_SECRET={secret}")
+
+
 @contextmanager
 def _accounts(root: Path) -> Iterator[HubConfig]:
     from bot.localhub import HubConfig

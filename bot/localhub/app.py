@@ -26,6 +26,7 @@ from bot.localhub.routes import (
     files,
     lfs,
     listing,
+    oauth,
     pages,
     refs,
     repos,
@@ -34,7 +35,9 @@ from bot.localhub.routes import (
     xet,
 )  # fmt: skip
 
-_ROOMS = (account, repos, commits, lfs, xet, refs, collections, webhooks, spaces, files, listing, pages)
+_ROOMS = (
+    account, oauth, repos, commits, lfs, xet, refs, collections, webhooks, spaces, files, listing, pages,
+)  # fmt: skip
 
 
 def create_app(root: Path) -> Starlette:

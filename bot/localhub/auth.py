@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.localhub.config import Accounts, Role, hash_token
@@ -12,7 +13,10 @@ from bot.localhub.errors import (
     RepoNotFoundError,
     UnauthorizedError,
 )
+from bot.localhub.grants import Grant
 from bot.localhub.repos import Repo
+
+_READ = ("read-repos", "write-repos", "manage-repos")
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Identity:
     user: str | None
     role: Role
     accounts: Accounts
+    grant: Grant | None = None
 
     def belongs_to(self, owner: str) -> bool:
         """Say whether the caller is `owner` or a member of that organisation."""
@@ -29,7 +34,7 @@ class Identity:
 
     def can_read(self, repo: Repo) -> bool:
         """Say whether the caller may know that `repo` exists."""
-        return not repo.private or self.belongs_to(repo.owner)
+        return not repo.private or (self.belongs_to(repo.owner) and self._granted(repo, *_READ))
 
     def require_user(self) -> str:
         """Return the caller's name, or raise `UnauthorizedError` for an anonymous one."""
@@ -45,7 +50,7 @@ class Identity:
     def require_files(self, repo: Repo) -> None:
         """Raise `RepoNotFoundError` or `GatedRepoError` unless the caller may download from `repo`."""
         self.require_read(repo)
-        if repo.gated and not self.belongs_to(repo.owner):
+        if repo.gated and not (self.belongs_to(repo.owner) and self._granted(repo, "gated-repos", *_READ)):
             error = GatedRepoError(f"Access to {repo.type} {repo.full_name} is restricted: ask {repo.owner} for it.")
             error.status = 401 if self.user is None else 403
             raise error
@@ -67,7 +72,29 @@ class Identity:
     def require_repo_write(self, repo: Repo) -> str:
         """Return the caller's name, or raise unless they may change `repo`."""
         self.require_read(repo)
-        return self.require_write(repo.owner)
+        user = self.require_write(repo.owner)
+        if not self._granted(repo, "write-repos", "manage-repos"):
+            raise ForbiddenError("This app may change the repositories that it created, and no others.")
+        return user
+
+    def require_repo_manage(self, repo: Repo) -> str:
+        """Return the caller's name, or raise unless they may delete, move or configure `repo`."""
+        user = self.require_repo_write(repo)
+        if not self._granted(repo, "manage-repos"):
+            raise ForbiddenError("This app may not manage this repository.")
+        return user
+
+    def require_scope(self, *scopes: str) -> None:
+        """Raise `ForbiddenError` if the caller is an app whose user did not allow it any of `scopes`."""
+        if self.grant is not None and not self.grant.scopes & set(scopes):
+            raise ForbiddenError(f"This app's token lacks the scope {' or '.join(scopes)}.")
+
+    def _granted(self, repo: Repo, *scopes: str) -> bool:
+        """Whether a person's own token asks, or an app that has one of the scopes, or that created the repository."""
+        if self.grant is None:
+            return True
+        made = "contribute-repos" in self.grant.scopes and repo.id in self.grant.made
+        return made or bool(self.grant.scopes & set(scopes))
 
     def _org_role(self, owner: str) -> str | None:
         if self.user is None:
@@ -80,7 +107,9 @@ class Identity:
         return None
 
 
-def identify(accounts: Accounts, header: str | None) -> Identity:
+def identify(
+    accounts: Accounts, header: str | None, granted: Callable[[str], Grant | None] = lambda _: None
+) -> Identity:
     """Return who sent the `Authorization` header.
 
     Raises:
@@ -89,7 +118,11 @@ def identify(accounts: Accounts, header: str | None) -> Identity:
     if not header:
         return Identity(None, "read", accounts)
     scheme, _, token = header.partition(" ")
-    known = accounts.tokens.get(hash_token(token.strip()))
+    digest = hash_token(token.strip())
+    known = accounts.tokens.get(digest)
+    if known is None and (grant := granted(digest)) is not None and grant.user in accounts.users:
+        role: Role = "write" if grant.scopes & {"contribute-repos", "write-repos", "manage-repos"} else "read"
+        return Identity(grant.user, role, accounts, grant)
     if scheme.lower() != "bearer" or known is None or known[0] not in accounts.users:
         raise InvalidTokenError
     return Identity(known[0], known[1], accounts)

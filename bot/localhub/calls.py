@@ -47,7 +47,8 @@ class Call:
     @cached_property
     def identity(self) -> Identity:
         """Who asks. Read on demand: the upload routes carry other credentials in the same header."""
-        return identify(self.hub.config.accounts, self.request.headers.get("authorization"))
+        header = self.request.headers.get("authorization")
+        return identify(self.hub.config.accounts, header, self.hub.grants.find)
 
     @property
     def query(self) -> QueryParams:

@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Collection
+import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -25,6 +27,18 @@ OrgRole = Literal["admin", "write", "read"]
 
 DEFAULT_USER = "miller"
 DEFAULT_ORG = "phimill"
+APP_SECONDS = 8 * 3600  # as on the Hub
+# What an app may ask its users for, and how they are told of it.
+SCOPES = {
+    "openid": "Know who you are",
+    "profile": "See your name and picture",
+    "gated-repos": "Read the gated repositories that you have access to",
+    "read-repos": "Read all of your repositories",
+    "contribute-repos": "Create repositories, and change the ones that it created",
+    "write-repos": "Read and change all of your repositories",
+    "manage-repos": "Read, change, create and delete all of your repositories and collections",
+    "webhooks": "Manage your webhooks",
+}
 
 
 @dataclass
@@ -34,6 +48,26 @@ class Accounts:
     users: dict[str, str] = field(default_factory=dict)  # name -> full name
     orgs: dict[str, dict[str, OrgRole]] = field(default_factory=dict)  # name -> member -> role
     tokens: dict[str, tuple[str, Role]] = field(default_factory=dict)  # SHA-256 -> (user, role)
+    apps: dict[str, dict[str, Any]] = field(default_factory=dict)  # client id -> an `App`'s fields
+
+    def app(self, client: str) -> App | None:
+        """Return the OAuth app of that client id, if there is one."""
+        return App(**self.apps[client]) if client in self.apps else None
+
+
+@dataclass(frozen=True)
+class App:
+    """An OAuth app: a web page that people may sign in to. `seconds`: how long a token of its users lives."""
+
+    name: str
+    secret: str  # SHA-256
+    redirects: list[str]
+    scopes: list[str]
+    seconds: int
+
+    def redirects_to(self, url: str) -> bool:
+        """Say whether `url` is one of the app's own; what it carries in its query is the app's business."""
+        return _bare(url) in map(_bare, self.redirects)
 
 
 class HubConfig:
@@ -103,6 +137,26 @@ class HubConfig:
             accounts.tokens[hash_token(token)] = (user, role)
         return token
 
+    def add_app(
+        self, name: str, redirects: Sequence[str], scopes: Sequence[str], seconds: int = APP_SECONDS
+    ) -> tuple[str, str]:
+        """Register an OAuth app and return its client id and its secret, which is not kept. A known name keeps its id.
+
+        Raises:
+            BadRequestError: a redirect is no web address, or a scope is none of `SCOPES`.
+        """
+        for url in redirects:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc or set(url) & set(" ;,'\""):
+                raise BadRequestError(f"{url!r} is no address to redirect to.")
+        if unknown := set(scopes) - set(SCOPES):
+            raise BadRequestError(f"No such scope: {', '.join(sorted(unknown))}.")
+        secret = secrets.token_urlsafe(32)
+        with self._edit() as accounts:
+            client = next((key for key, app in accounts.apps.items() if app["name"] == name), str(uuid.uuid4()))
+            wanted = list(dict.fromkeys(("openid", "profile", *scopes)))
+            accounts.apps[client] = asdict(App(name, hash_token(secret), list(redirects), wanted, seconds))
+        return client, secret
+
     def _edit(self) -> _Edit:
         return _Edit(self, self._path)
 
@@ -140,6 +194,10 @@ def _check_free(name: str, accounts: Accounts, known: Collection[str]) -> None:
     others = {*accounts.users, *accounts.orgs} - ({name} & set(known))
     if name.lower() in map(str.lower, others):
         raise BadRequestError(f"The namespace {name!r} is taken.")
+
+
+def _bare(url: str) -> str:
+    return urlsplit(url)._replace(query="", fragment="").geturl()
 
 
 def hash_token(token: str) -> str:

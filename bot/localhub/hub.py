@@ -10,6 +10,7 @@ from bot.localhub import objects
 from bot.localhub.config import HubConfig
 from bot.localhub.database import Database
 from bot.localhub.deliveries import Courier
+from bot.localhub.grants import Grants, IdTokens
 from bot.localhub.signing import Signer
 from bot.localhub.store import BlobStore
 from bot.localhub.xorbs import XorbStore
@@ -45,6 +46,8 @@ class Hub:
         self.signer = Signer(root / "signing.key")
         self.xorbs = XorbStore(root, self.store)
         self.courier = Courier(self.db)
+        self.grants = Grants(self.db)
+        self.id_tokens = IdTokens(root / "openid.pem")
 
     def close(self) -> None:
         """Stop delivering events and let go of the root."""

@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REF = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/+-]{0,198}[A-Za-z0-9_+-])?")
 _DRIVE = re.compile(r"[A-Za-z]:")
 # Owner names that would shadow the server's own routes.
-_RESERVED = frozenset({"api", "cas", "lfs", "datasets", "spaces", "collections", "static", "settings"})
+_RESERVED = frozenset({"api", "cas", "lfs", "datasets", "spaces", "collections", "static", "settings", "oauth"})
 
 
 def check_name(name: str, what: str = "repository name") -> str:

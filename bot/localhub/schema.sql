@@ -70,6 +70,32 @@ CREATE TABLE IF NOT EXISTS repo_objects (
     PRIMARY KEY (repo_id, sha256)
 ) WITHOUT ROWID;
 
+-- What people allowed OAuth apps. Codes and tokens are kept as SHA-256 only; times are Unix seconds.
+CREATE TABLE IF NOT EXISTS oauth_codes (
+    digest TEXT PRIMARY KEY,
+    client TEXT NOT NULL,
+    user TEXT NOT NULL,
+    scopes TEXT NOT NULL,                -- separated by spaces
+    redirect TEXT NOT NULL,
+    nonce TEXT,
+    challenge TEXT,                      -- PKCE, S256
+    expires REAL NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS oauth_tokens (
+    digest TEXT PRIMARY KEY,
+    client TEXT NOT NULL,
+    user TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    expires REAL NOT NULL
+);
+
+-- Which app created a repository, for the scope contribute-repos.
+CREATE TABLE IF NOT EXISTS app_repos (
+    repo_id TEXT PRIMARY KEY REFERENCES repos (id) ON DELETE CASCADE,
+    client TEXT NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS collections (
     id TEXT PRIMARY KEY,
     slug TEXT NOT NULL UNIQUE,

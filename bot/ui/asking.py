@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from bot.errors import PhimillError
 from bot.ui.access import visitor
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ def asked(desk: Desk, handler: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def handle(request: gr.Request, *inputs: Any) -> Any:
-        return handler(desk, visitor(desk.settings, request), *inputs)
+        try:
+            who = visitor(desk.settings, request)
+        except PhimillError as error:
+            raise gr.Error(str(error)) from error
+        return handler(desk, who, *inputs)
 
     return handle

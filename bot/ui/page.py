@@ -14,6 +14,7 @@ from bot.ui.convert_tab import convert_tab
 from bot.ui.language import label
 from bot.ui.markup import PLAIN, link, tag
 from bot.ui.releases_tab import releases_tab
+from bot.ui.sign_in import place_sign_in, sign_in_button
 
 if TYPE_CHECKING:
     from bot.desk import Desk
@@ -35,8 +36,10 @@ def theme() -> gr.themes.Base:
 
 def build_page(desk: Desk) -> gr.Blocks:
     """The page, bound to one desk."""
+    door = sign_in_button()
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(_heading(desk), **PLAIN)
+        place_sign_in(desk, page, door)
         with gr.Tabs():
             with gr.Tab(label("page.tab_builds"), id="builds"):
                 builds_tab(desk, page)

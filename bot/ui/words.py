@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bot.builds import Build, BuildRequest, LogLine, Phase, Progress, VariantResult
+from bot.builds import Awaits, Build, BuildRequest, LogLine, Phase, Progress, VariantResult
 from bot.models import Status, Verdict
 
 VERDICT_WORDS = {
@@ -118,6 +118,8 @@ def recipes(names: Sequence[str]) -> str:
 
 def outcome(build: Build) -> str:
     """One phrase for where a build stands: what it is doing, what it waits for, or how it ended."""
+    if build.awaits is Awaits.SIGN_IN:
+        return f"waits for {build.request.asker} to sign in again"
     if build.phase is Phase.WAITING:
         return f"number {build.position} in the queue" if build.position else "in the queue"
     if build.phase is Phase.RUNNING:

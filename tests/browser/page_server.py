@@ -12,6 +12,7 @@ from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
 from bot.mill import Plan, ReleaseRow
 from bot.models import Status
 from bot.settings import Settings
+from bot.visitor import OPERATOR, Visitor
 
 EVIL = "<img src=x onerror=alert(1)>${alert(2)}{{constructor}}"
 
@@ -19,9 +20,9 @@ EVIL = "<img src=x onerror=alert(1)>${alert(2)}{{constructor}}"
 class SteadyMill(FakeMill):
     """Tests come in any order: what one of them asks for is not seen by the next."""
 
-    def submit(self, plan: Plan, *, person: bool) -> tuple[Build, ...]:
+    def submit(self, plan: Plan, *, person: bool, by: Visitor = OPERATOR) -> tuple[Build, ...]:
         before = list(self.known)
-        begun = super().submit(plan, person=person)
+        begun = super().submit(plan, person=person, by=by)
         self.known = before
         return begun
 

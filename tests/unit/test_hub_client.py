@@ -260,7 +260,7 @@ def test_without_a_token_the_machines_own_is_not_used(server: Server, monkeypatc
 
 
 def test_a_hub_never_shows_its_token() -> None:
-    assert "secret" not in repr(Hub("http://127.0.0.1:1", "hf_secret")) + str(vars(Hub("http://x"))["_token"])
+    assert "secret" not in repr(Hub("http://127.0.0.1:1", "hf_secret")) + str(Hub("http://x")._token)
 
 
 def test_a_listing_has_a_time_limit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.routing import Route
@@ -38,10 +39,18 @@ def whoami(call: Call) -> dict[str, Any]:
         "canPay": False,
         "avatarUrl": f"{call.base_url}/avatar.svg",
         "orgs": orgs,
-        "auth": {
-            "type": "access_token",
-            "accessToken": {"displayName": user, "role": call.identity.role},
-        },
+        "auth": _auth(call),
+    }
+
+
+def _auth(call: Call) -> dict[str, Any]:
+    grant = call.identity.grant
+    if grant is not None:
+        expires = datetime.fromtimestamp(grant.expires, UTC).isoformat(timespec="seconds")
+        return {"type": "oauth", "expiresAt": expires, "scope": " ".join(sorted(grant.scopes))}
+    return {
+        "type": "access_token",
+        "accessToken": {"displayName": call.identity.user, "role": call.identity.role},
     }
 
 

@@ -62,6 +62,7 @@ def create(call: Call) -> dict[str, Any]:
     if not title.strip():
         raise BadRequestError("A collection needs a title.")
     call.identity.require_write(owner)
+    call.identity.require_scope("manage-repos")
     description = _text(asked, "description", MAX_TEXT) if asked.get("description") else None
     identifier = repos.new_id()
     words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "collection"
@@ -221,6 +222,7 @@ def _visible(call: Call, row: sqlite3.Row) -> bool:
 def _writable(call: Call, connection: sqlite3.Connection) -> sqlite3.Row:
     row = find(call, connection)
     call.identity.require_write(row["owner"])
+    call.identity.require_scope("manage-repos")
     return row
 
 

@@ -176,5 +176,10 @@ def _cell(value: Any) -> str | list[str]:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def filled(template: str, **values: Any) -> str:
+    """Return a page of this Hub as HTML."""
+    return _PAGES.get_template(template).render(**values)
+
+
 def _page(template: str, **values: Any) -> Response:
-    return HTMLResponse(_PAGES.get_template(template).render(**values), headers=SECURITY_HEADERS)
+    return HTMLResponse(filled(template, **values), headers=SECURITY_HEADERS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from bot.localhub import events, history, repos, spaces
+from bot.localhub import events, grants, history, repos, spaces
 from bot.localhub.calls import Call, find_repo, repo_routes, route, text_field
 from bot.localhub.commits import attributes_file
 from bot.localhub.errors import BadRequestError, ConflictError
@@ -31,6 +31,7 @@ def create(call: Call) -> dict[str, Any]:
     user = call.identity.require_write_role()
     repo_type, owner, name = _target(body, user)
     call.identity.require_write(owner)
+    call.identity.require_scope("contribute-repos", "manage-repos")
     owner, sdk = _spelling(call, owner), text_field(body, "sdk") if repo_type == "space" else None
     private = _private(body, False)
     repo = Repo(repos.new_id(), repo_type, owner, check_name(name), private, "", sdk, repos.now())
@@ -41,6 +42,8 @@ def create(call: Call) -> dict[str, Any]:
         except ConflictError as error:
             error.body["url"] = call.base_url + repo.url_path
             raise
+        if call.identity.grant is not None:
+            grants.remember(connection, repo.id, call.identity.grant)
         first = history.insert(connection, repo, None, {attributes.path: attributes}, user, "initial commit", "")
         history.set_ref(connection, repo, "branch", "main", first.oid)
         if repo.type == "space":
@@ -61,7 +64,7 @@ def delete(call: Call) -> dict[str, Any]:
     repo_type, owner, name = _target(body, call.identity.require_write_role())
     with call.hub.db.write() as connection:
         repo = find_repo(connection, call.identity, repo_type, f"{owner}/{name}")
-        call.identity.require_repo_write(repo)
+        call.identity.require_repo_manage(repo)
         events.emit(call, connection, repo, "delete", "repo")
         connection.execute("DELETE FROM repos WHERE id = ?", (repo.id,))
     call.hub.courier.wake()
@@ -75,7 +78,7 @@ def move(call: Call) -> dict[str, Any]:
     owner, _, name = text_field(body, "toRepo").partition("/")
     with call.hub.db.write() as connection:
         repo = find_repo(connection, call.identity, repo_type, text_field(body, "fromRepo"))
-        call.identity.require_repo_write(repo)
+        call.identity.require_repo_manage(repo)
         call.identity.require_write(owner)
         owner = _spelling(call, owner)
         target = {"name": f"{owner}/{check_name(name)}", "owner": {"id": owner}}
@@ -90,7 +93,7 @@ def settings(call: Call) -> dict[str, Any]:
     body = call.json()
     with call.hub.db.write() as connection:
         repo = call.repo(connection)
-        call.identity.require_repo_write(repo)
+        call.identity.require_repo_manage(repo)
         gated = body.get("gated", repo.gated or False)
         if gated not in ("auto", "manual", False):
             raise BadRequestError('\'gated\' must be "auto", "manual" or false.')

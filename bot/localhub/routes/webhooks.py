@@ -42,7 +42,7 @@ def list_webhooks(call: Call) -> list[Any]:
 
 def create(call: Call) -> dict[str, Any]:
     """Add a webhook."""
-    user = call.identity.require_write_role()
+    user = _require(call)
     asked = call.json()
     values = (new_id(), user, _url(asked), _secret(asked, None), _watched(asked), _domains(asked, None))
     with call.hub.db.write() as connection:
@@ -65,7 +65,7 @@ def get(call: Call) -> dict[str, Any]:
 
 def update(call: Call) -> dict[str, Any]:
     """Change what the request names."""
-    call.identity.require_write_role()
+    _require(call)
     asked = call.json()
     with call.hub.db.write() as connection:
         row = _find(call, connection)
@@ -84,7 +84,7 @@ def update(call: Call) -> dict[str, Any]:
 
 def delete(call: Call) -> dict[str, Any]:
     """Remove a webhook and what is queued for it."""
-    call.identity.require_write_role()
+    _require(call)
     with call.hub.db.write() as connection:
         connection.execute("DELETE FROM webhooks WHERE id = ?", (_find(call, connection)["id"],))
     return {"success": True}
@@ -100,8 +100,13 @@ def disable(call: Call) -> dict[str, Any]:
     return _set_disabled(call, True)
 
 
+def _require(call: Call) -> str:
+    call.identity.require_scope("webhooks")
+    return call.identity.require_write_role()
+
+
 def _set_disabled(call: Call, disabled: bool) -> dict[str, Any]:
-    call.identity.require_write_role()
+    _require(call)
     with call.hub.db.write() as connection:
         row = _find(call, connection)
         connection.execute("UPDATE webhooks SET disabled = ? WHERE id = ?", (disabled, row["id"]))
