@@ -29,7 +29,9 @@ def test_an_allowance_is_used_up_and_comes_back() -> None:
         assert allowance.take("ada") > 0
         assert allowance.take("eve") == 0
         clock.shift(30)
-        assert 0 < allowance.take("ada") <= 60
+        assert 0 < allowance.take("ada") <= 30
+        clock.shift(31)
+        assert allowance.take("ada") == 0
 
 
 def test_more_than_is_left_is_not_taken_in_part() -> None:
