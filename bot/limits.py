@@ -6,7 +6,7 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from bot.builds import Build
@@ -23,7 +23,8 @@ USUAL, SHORTEST, LONGEST = 600.0, 60.0, 6 * 3600.0
 class Allowance:
     """At most `most` of something in any `seconds`, per key. In memory; keys that were quiet longest are forgotten."""
 
-    def __init__(self, most: int, seconds: float) -> None:
+    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._most = most
         self._seconds = seconds
         self._used: OrderedDict[str, deque[float]] = OrderedDict()
@@ -31,7 +32,7 @@ class Allowance:
 
     def take(self, key: str, count: int = 1) -> float:
         """Use `count` of what `key` may. 0, or in how many seconds there is enough again, and nothing was used."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             used = self._used.setdefault(key, deque())
             self._used.move_to_end(key)

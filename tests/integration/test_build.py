@@ -10,18 +10,22 @@ import pytest
 import two_repos
 from huggingface_hub import HfApi
 from press import Mill, Press
+from pydantic import SecretStr
 from two_repos import DESK, MODEL, WEB
 
 from bot import converter, toolchain
 from bot.build import Builder
-from bot.builds import Target, VariantResult
+from bot.builds import BuildRequest, Target, VariantResult
+from bot.errors import UsageError
 from bot.hub import Hub
 from bot.journal import Journal
-from bot.localhub import RunningHub
+from bot.localhub import HubConfig, RunningHub
+from bot.localhub.database import Database
+from bot.localhub.grants import Consent, Grants
 from bot.planning import Planning
 from bot.publisher import Publisher
 from bot.settings import Settings
-from bot.steps import Outcome
+from bot.steps import Interrupted, Outcome
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,3 +239,63 @@ def test_a_build_of_two_repos_goes_on_where_it_was_left(mill: Mill) -> None:
     assert mill.press.calls == ["convert twin/web-int4", "evaluate twin/web-int4"]
     assert {r.status for r in outcome.results} == {"published"}
     assert (mill.tags(DESK), mill.tags(WEB)) == (("v1.0",), ("v1.0",))
+
+
+@pytest.fixture
+def ada(mill: Mill, tmp_path: Path) -> str:
+    """The token of somebody who has signed in and allowed us `contribute-repos`; it is lent to the builder."""
+    HubConfig(tmp_path / "hub").add_user("ada")
+    consent = Consent("phimill", "ada", "openid profile contribute-repos", "", None, None)
+    token = Grants(Database(tmp_path / "hub" / "hub.sqlite")).token(consent, 3600)
+    mill.builder._keys.lend("ada", SecretStr(token))
+    return token
+
+
+def planned(mill: Mill, token: str, *, private: bool) -> BuildRequest:
+    hub = Hub(mill.api.endpoint, token)
+    planning = Planning(mill.settings, hub, Publisher(hub, lambda: token))
+    [request] = planning.plan(MODEL, ("twin/fp32", "twin/int4"), "ada", asker="ada", private=private).builds
+    return request
+
+
+@pytest.mark.usefixtures("sha")
+def test_what_a_person_asks_for_is_published_with_their_own_token_and_in_private(mill: Mill, ada: str) -> None:
+    request = planned(mill, ada, private=True)
+    outcome = mill.build(request)
+    assert outcome.failure is None
+    [target] = request.targets
+    theirs = HfApi(endpoint=mill.api.endpoint, token=ada)
+    assert theirs.model_info(target.repo).private
+    assert {author for c in theirs.list_repo_commits(target.repo) for author in c.authors} == {"ada"}
+    assert [t.name for t in theirs.list_repo_refs(target.repo).tags] == ["v1.0"]
+    assert not mill.api.repo_exists(target.repo), "the bot's own token sees nothing of it"
+    assert not list(theirs.list_collections(owner="ada"))
+    said = "".join(line.text for line in mill.journal.log(request.key))
+    assert said
+    assert ada not in said + request.model_dump_json() + outcome.model_dump_json()
+
+
+@pytest.mark.usefixtures("sha")
+def test_a_build_without_its_asker_s_token_does_nothing_and_says_what_it_waits_for(mill: Mill, ada: str) -> None:
+    request = planned(mill, ada, private=False)
+    mill.builder._keys.keep_only(())
+    with pytest.raises(Interrupted):
+        mill.build(request)
+    assert mill.press.calls == []
+    assert "It waits for ada to sign in again." in mill.journal.log(request.key)[-1].text
+    mill.builder._keys.lend("ada", SecretStr(ada))
+    assert mill.build(request).failure is None
+    assert not mill.api.model_info(request.targets[0].repo).private
+
+
+@pytest.mark.usefixtures("sha")
+def test_a_repo_that_we_may_not_change_is_found_out_before_the_work(mill: Mill, ada: str, tmp_path: Path) -> None:
+    request = planned(mill, ada, private=True)
+    own = HfApi(endpoint=mill.api.endpoint, token=HubConfig(tmp_path / "hub").add_token("ada", "write"))
+    own.create_repo(request.targets[0].repo)
+    with pytest.raises(UsageError, match="exists and is public"):
+        planned(mill, ada, private=True)
+    refused = mill.build(planned(mill, ada, private=False))
+    assert refused.failure is not None
+    assert refused.failure.code == "access_denied"
+    assert mill.press.calls == []
