@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from markupsafe import Markup
 
+from bot.ui.address import open_by_address
 from bot.ui.advice_tab import advice_tab
 from bot.ui.builds_tab import builds_tab
 from bot.ui.convert_tab import convert_tab
@@ -37,7 +38,7 @@ def build_page(desk: Desk) -> gr.Blocks:
     """The page, bound to one desk."""
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(_heading(desk), **PLAIN)
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             with gr.Tab(label("page.tab_builds"), id="builds"):
                 builds_tab(desk, page)
             with gr.Tab(label("page.tab_releases"), id="releases"):
@@ -46,6 +47,7 @@ def build_page(desk: Desk) -> gr.Blocks:
                 convert_tab(desk)
             with gr.Tab(label("page.tab_advice"), id="advice"):
                 advice_tab(desk)
+        open_by_address(page, tabs)
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
     return page
 
