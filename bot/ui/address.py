@@ -46,12 +46,13 @@ def open_by_address(page: gr.Blocks, tabs: gr.Tabs) -> None:
     page.load(opened, None, tabs, show_progress="hidden", api_visibility="private")
     for name, tab in known.items():
         own = [parameter for parameter, shown in SHOWN_IN.items() if shown == name]
-        tab.select(None, js=FOLLOW % (name, own))
+        first = str(name == next(iter(known))).lower()
+        tab.select(None, js=FOLLOW % (name, own, first))
 
 
-# Leaves an address alone that opened this very tab.
+# Leaves an address alone that opened this very tab, among them the bare one, which opens the first.
 FOLLOW = """() => {
   const tab = '%s', parameters = new URLSearchParams(location.search);
-  if (parameters.get('tab') === tab || %s.some(own => parameters.has(own))) return;
+  if (parameters.get('tab') === tab || %s.some(own => parameters.has(own)) || (%s && !location.search)) return;
   history.replaceState(null, '', '?tab=' + tab);
 }"""
