@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bot import releases
 from bot.builds import Build, LogLine
 from bot.errors import AccessDenied
 from bot.visitor import Visitor
@@ -32,9 +33,10 @@ class Desk:
         """Which variant of a release is for a device."""
         return self.mill.advise(text, device, memory, context, anonymous=not visitor.operator)
 
-    def releases(self) -> tuple[ReleaseRow, ...]:
-        """Every watched release x every default recipe, and where it stands."""
-        return self.mill.releases()
+    def releases(self, visitor: Visitor) -> tuple[ReleaseRow, ...]:
+        """Every watched release x every recipe that is made of it, and where it stands, as the visitor may see it."""
+        rows = self.mill.releases()
+        return rows if visitor.operator else releases.public(rows)
 
     def may_build(self, visitor: Visitor) -> bool:
         """Whether the visitor may start builds at all."""

@@ -21,7 +21,7 @@ from bot.models import Frozen, Release, RepoRef, Verdict
 from bot.planning import Plan, Planning
 from bot.publication import CARD_PATH, Summary
 from bot.publisher import Publisher, documents
-from bot.reconciler import Reconciler, standing
+from bot.reconciler import Reconciler, ours, standing
 from bot.releases import ReleaseRow
 from bot.settings import Settings, get_settings
 from bot.watcher import ticking
@@ -165,12 +165,12 @@ class Mill:
         return tuple(previews)
 
     def releases(self) -> tuple[ReleaseRow, ...]:
-        """Every watched release x every default recipe, and where it stands."""
+        """Every watched release x every recipe that is made of it, and where it stands."""
         candidates = catalog.releases(self.hub, self.settings.watch)
-        backends = recipes.enabled(self.settings)
-        why = {(c.repo, b.id): self.journal.note(f"why:{c.repo}:{b.id}") or "" for c in candidates for b in backends}
-        there, builds = standing(self.hub, self.namespace), self.builds(500)
-        return releases.rows(candidates, backends, there, builds, why, self.namespace, self.hub.endpoint)
+        notes = self.journal.notes(releases.WHY) | self.journal.notes(releases.UNSUITED)
+        there, builds = ours(self.hub, self.namespace), self.builds(500)
+        enabled = recipes.enabled(self.settings)
+        return releases.rows(candidates, enabled, there, builds, notes, self.namespace, self.hub.endpoint)
 
     # --- building ---------------------------------------------------------------------------------------------
 

@@ -12,14 +12,16 @@ from bot.ui.address import open_by_address
 from bot.ui.advice_tab import advice_tab
 from bot.ui.builds_tab import builds_tab
 from bot.ui.convert_tab import convert_tab
+from bot.ui.endpoints import add_endpoints
 from bot.ui.language import label
 from bot.ui.markup import PLAIN, link, tag
 from bot.ui.releases_tab import releases_tab
 
 if TYPE_CHECKING:
     from bot.desk import Desk
+    from bot.ui.boards import Boards
 
-CSS = Path(__file__).with_name("page.css")
+CSS = [Path(__file__).with_name(name) for name in ("page.css", "releases.css")]
 ICON = Path(__file__).with_name("icon.svg")
 
 
@@ -34,20 +36,21 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_page(desk: Desk) -> gr.Blocks:
-    """The page, bound to one desk."""
+def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
+    """The page, bound to one desk and to what is known of the releases."""
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(_heading(desk), **PLAIN)
         with gr.Tabs() as tabs:
             with gr.Tab(label("page.tab_builds"), id="builds"):
                 builds_tab(desk, page)
             with gr.Tab(label("page.tab_releases"), id="releases"):
-                releases_tab(desk, page)
+                releases_tab(desk, page, boards)
             with gr.Tab(label("page.tab_convert"), id="convert"):
                 convert_tab(desk)
             with gr.Tab(label("page.tab_advice"), id="advice"):
                 advice_tab(desk)
         open_by_address(page, tabs)
+        add_endpoints(desk)
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
     return page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import uvicorn
-from fake_mill import NOON, SHA, FakeMill, build, published, request, verdict
+from fake_mill import NOON, SHA, TARGET, FakeMill, build, published, request, verdict
 
 from bot.api import create_app
 from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
@@ -26,6 +26,21 @@ class SteadyMill(FakeMill):
         return begun
 
 
+def released() -> tuple[ReleaseRow, ...]:
+    """A release with a variant of every kind, and so many others that there are pages."""
+    new, old = "microsoft/Phi-4-mini", [f"microsoft/Phi-old-{number}" for number in range(25)]
+    there = {"tag": "v1.0", "kl": 0.01, "date": NOON, "url": f"https://huggingface.co/{TARGET}"}
+    return (
+        ReleaseRow(repo=new, sha=SHA, recipe="gguf/int4", state="published", **there),
+        ReleaseRow(repo=new, sha=SHA, recipe="gguf/int8", state="refused", detail=EVIL),
+        ReleaseRow(repo=new, sha=SHA, recipe="gguf/q4_0", state="failed", detail="It broke.", build=f"{'c' * 32}-1"),
+        ReleaseRow(
+            repo=new, sha=SHA, recipe="mlx/fp32", state="unsuited", detail="It is for models without LongRoPE."
+        ),
+        *(ReleaseRow(repo=repo, sha=SHA, recipe="onnx/int4", state="missing") for repo in old),
+    )
+
+
 def filled_mill() -> FakeMill:
     """A mill with a build of every kind, and hostile words wherever words come from outside."""
     mill = SteadyMill(Settings(namespace="phimill"))
@@ -41,10 +56,7 @@ def filled_mill() -> FakeMill:
     mill.lines = [
         LogLine(number=n, at=NOON, level="info", stage="prove", text=f"line {n} {EVIL}") for n in range(1, 60)
     ]
-    mill.rows = (
-        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int4", state="published", tag="v1.0", kl=0.01),
-        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int8", state="refused", detail=EVIL),
-    )
+    mill.rows = released()
     mill.verdicts = (verdict("gguf/int4"), verdict("gguf/int8", Status.CAVEAT, EVIL))
     return mill
 
