@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bot.advisor import Advice
+    from bot.comparison import Compared
     from bot.mill import CheckReport, Mill, Plan, ReleaseRow
 
 
@@ -37,6 +38,10 @@ class Desk:
         """Every watched release x every recipe that is made of it, and where it stands, as the visitor may see it."""
         rows = self.mill.releases()
         return rows if visitor.operator else releases.public(rows)
+
+    def compare(self, visitor: Visitor, text: str) -> tuple[Compared, ...]:
+        """Every published variant of a release, as far as the visitor may see them."""
+        return self.mill.compare(text, anonymous=not visitor.operator)
 
     def may_build(self, visitor: Visitor) -> bool:
         """Whether the visitor may start builds at all."""

@@ -9,10 +9,11 @@ from functools import cached_property
 
 from huggingface_hub import get_token
 
-from bot import advisor, catalog, devices, preflight, recipes, releases
+from bot import advisor, catalog, comparison, devices, preflight, recipes, releases
 from bot.advisor import Advice
 from bot.build import Builder
 from bot.builds import Build, LogLine, Progress
+from bot.comparison import Compared
 from bot.engine import Engine
 from bot.errors import NotEnoughRoom
 from bot.hub import Hub
@@ -147,6 +148,20 @@ class Mill:
             where = self.namespace
         found = standing(self.hub, where).items()
         return {name: held for (source, _), repos in found if source == release.repo for name, held in repos.items()}
+
+    def compare(self, text: str, *, anonymous: bool = False) -> tuple[Compared, ...]:
+        """Every published variant of a release, with its figures, from the receipts in our repos.
+
+        Costs a listing of our repos and some calls for each that holds this release.
+        """
+        repo = RepoRef.parse(text, self.settings.endpoint).repo
+        hub = Hub(self.settings.endpoint) if anonymous else self.hub
+        there = standing(hub, self.namespace)
+        held = sorted(name for (source, _), repos in there.items() if source == repo for name in repos)
+        reader = Publisher(hub, lambda: None)
+        return tuple(
+            row for name in held if (state := reader.head(name).publication) for row in comparison.rows(state)
+        )
 
     def plan(self, text: str, asked: Sequence[str] = (), namespace: str | None = None) -> Plan:
         """What it takes to have these recipes (by default, each backend's default ones) of a release published."""

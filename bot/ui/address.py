@@ -43,16 +43,18 @@ def open_by_address(page: gr.Blocks, tabs: gr.Tabs) -> None:
         wanted = tab_of(request.query_params)
         return gr.Tabs(selected=wanted) if wanted in known else gr.skip()
 
-    page.load(opened, None, tabs, show_progress="hidden", api_visibility="private")
+    page.load(opened, None, tabs, show_progress="hidden", api_visibility="private").then(None, js=OPENED)
     for name, tab in known.items():
         own = [parameter for parameter, shown in SHOWN_IN.items() if shown == name]
         first = str(name == next(iter(known))).lower()
         tab.select(None, js=FOLLOW % (name, own, first))
 
 
-# Leaves an address alone that opened this very tab, among them the bare one, which opens the first.
+OPENED = "() => { window.openedByAddress = true; }"
+# Leaves an address alone that opened this very tab, and any while the page still opens: its first tab is selected
+# before the one that was asked for.
 FOLLOW = """() => {
   const tab = '%s', parameters = new URLSearchParams(location.search);
-  if (parameters.get('tab') === tab || %s.some(own => parameters.has(own)) || (%s && !location.search)) return;
-  history.replaceState(null, '', '?tab=' + tab);
+  const own = parameters.get('tab') === tab || %s.some(own => parameters.has(own)) || (%s && !location.search);
+  if (window.openedByAddress && !own) history.replaceState(null, '', '?tab=' + tab);
 }"""

@@ -6,6 +6,7 @@ address it takes from the first caller's Host header, and would send everybody's
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +38,13 @@ class Refused(gr.Error):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return str(self.message)
+
+
+class Answer(dict[str, Any]):
+    """What is answered. Gradio gives agents the `str` of it, and they read JSON rather than Python."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False)
 
 
 def add_endpoints(desk: Desk) -> None:
@@ -118,7 +126,7 @@ def add_endpoints(desk: Desk) -> None:
 def _told(handler: Handler, request: gr.Request) -> dict[str, Any]:
     """The answer, or in a sentence why there is none."""
     try:
-        return handler(request)
+        return Answer(handler(request))
     except PhimillError as error:
         raise Refused(error.message, error.hint) from None
     except ValidationError as error:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from bot.ui.address import open_by_address
 from bot.ui.advice_tab import advice_tab
 from bot.ui.builds_tab import builds_tab
+from bot.ui.compare_tab import compare_tab
 from bot.ui.convert_tab import convert_tab
 from bot.ui.endpoints import add_endpoints
 from bot.ui.language import label
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bot.desk import Desk
     from bot.ui.boards import Boards
 
-CSS = [Path(__file__).with_name(name) for name in ("page.css", "releases.css")]
+CSS = [Path(__file__).with_name(name) for name in ("page.css", "releases.css", "compare.css")]
 ICON = Path(__file__).with_name("icon.svg")
 
 
@@ -45,6 +46,8 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
                 builds_tab(desk, page)
             with gr.Tab(label("page.tab_releases"), id="releases"):
                 releases_tab(desk, page, boards)
+            with gr.Tab(label("page.tab_compare"), id="compare"):
+                compare_tab(desk, page)
             with gr.Tab(label("page.tab_convert"), id="convert"):
                 convert_tab(desk)
             with gr.Tab(label("page.tab_advice"), id="advice"):
