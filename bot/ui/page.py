@@ -16,6 +16,7 @@ from bot.ui.convert_tab import convert_tab
 from bot.ui.endpoints import add_endpoints
 from bot.ui.language import label
 from bot.ui.markup import PLAIN, link, tag
+from bot.ui.programs_tab import programs_tab
 from bot.ui.releases_tab import releases_tab
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
                 convert_tab(desk)
             with gr.Tab(label("page.tab_advice"), id="advice"):
                 advice_tab(desk)
+            with gr.Tab(label("page.tab_programs"), id="programs"):
+                programs_tab(page)
         open_by_address(page, tabs)
         add_endpoints(desk)
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)

@@ -9,6 +9,7 @@ from fake_mill import NOON, SHA, TARGET, FakeMill, build, published, request, ve
 
 from bot.api import create_app
 from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
+from bot.comparison import Compared
 from bot.mill import Plan, ReleaseRow
 from bot.models import Status
 from bot.settings import Settings
@@ -41,6 +42,16 @@ def released() -> tuple[ReleaseRow, ...]:
     )
 
 
+def compared() -> tuple[Compared, ...]:
+    """Variants of two backends, one of them with a hostile name."""
+    common = {"repo": TARGET, "tag": "v1.0", "top1": 0.93, "perplexity_ratio": 1.02}
+    return (
+        Compared(recipe="gguf/int4", backend="gguf", title="INT4 (Q4_K_M)", size=2_000_000_000, kl=0.02, **common),
+        Compared(recipe="gguf/bf16", backend="gguf", title="BF16, as it is", size=8_000_000_000, kl=0.0, **common),
+        Compared(recipe="mlx/int4", backend="mlx", title=EVIL, size=2_100_000_000, kl=0.05, **common),
+    )
+
+
 def filled_mill() -> FakeMill:
     """A mill with a build of every kind, and hostile words wherever words come from outside."""
     mill = SteadyMill(Settings(namespace="phimill"))
@@ -56,7 +67,7 @@ def filled_mill() -> FakeMill:
     mill.lines = [
         LogLine(number=n, at=NOON, level="info", stage="prove", text=f"line {n} {EVIL}") for n in range(1, 60)
     ]
-    mill.rows = released()
+    mill.rows, mill.compared = released(), compared()
     mill.verdicts = (verdict("gguf/int4"), verdict("gguf/int8", Status.CAVEAT, EVIL))
     return mill
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
@@ -157,6 +158,17 @@ def test_an_agent_checks_converts_follows_and_asks_for_advice(server: str) -> No
     [build] = answer(begun)["builds"]
     done = built(lambda: answer(agent(server, ("status", {"build": build["id"]}))[0])["builds"][0])
     assert {r["repo"] for r in done["results"] if r["status"] == "published"} == {WEB}
+
+
+def test_the_example_of_the_documentation_runs(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/api.md").read_text(), re.M | re.S)
+    assert example
+    ours = {"http://127.0.0.1:7860": server, "microsoft/Phi-4-mini-instruct": MODEL, "gguf/int4": "twin/int4"}
+    code = example[1]
+    for theirs, mine in ours.items():
+        code = code.replace(theirs, mine)
+    exec(compile(code, "docs/api.md", "exec"), {})
+    assert f"twin/int4 published {DESK}" in capsys.readouterr().out
 
 
 def test_strangers_may_look_and_not_convert(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
