@@ -40,18 +40,11 @@ class Refused(gr.Error):  # type: ignore[misc]
         return str(self.message)
 
 
-class Answer(dict[str, Any]):
-    """What is answered. Gradio gives agents the `str` of it, and they read JSON rather than Python."""
-
-    def __str__(self) -> str:
-        return json.dumps(self, ensure_ascii=False)
-
-
 def add_endpoints(desk: Desk) -> None:
     """Add the endpoints to the page that is being made. What they say of themselves is what agents read."""
     turns = CapacityLimiter(AT_ONCE)
 
-    async def answer(handler: Handler, request: gr.Request, **values: Any) -> dict[str, Any]:
+    async def answer(handler: Handler, request: gr.Request, **values: Any) -> Any:
         said = asked(desk, lambda desk, who: handler(desk, who, **values))
         return await run_sync(_told, said, request, limiter=turns)
 
@@ -123,10 +116,15 @@ def add_endpoints(desk: Desk) -> None:
         gr.api(endpoint, api_name=endpoint.__name__, queue=False)
 
 
-def _told(handler: Handler, request: gr.Request) -> dict[str, Any]:
+def _spelled(answer: dict[str, Any], request: gr.Request) -> Any:
+    """Gradio gives agents the `str` of an answer, and they read JSON rather than Python."""
+    return json.dumps(answer, ensure_ascii=False) if "/gradio_api/mcp" in request.url.path else answer
+
+
+def _told(handler: Handler, request: gr.Request) -> Any:
     """The answer, or in a sentence why there is none."""
     try:
-        return Answer(handler(request))
+        return _spelled(handler(request), request)
     except PhimillError as error:
         raise Refused(error.message, error.hint) from None
     except ValidationError as error:

@@ -20,6 +20,7 @@ import uvicorn
 from engine_worker import wait_until
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from huggingface_hub import constants
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.types import CallToolResult
@@ -58,9 +59,8 @@ def server(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: None)
     monkeypatch.setattr(toolchain, "named_versions", lambda *_, **__: {"press": "1.0"})
     monkeypatch.setattr(toolchain, "code_path", lambda **_: ROOT)
-    settings = Settings(
-        home=tmp_path / "home", endpoint=hub.url, namespace="phimill", backends=("twin",), disk_floor=0, threads=2
-    )
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    settings = Settings(home=tmp_path / "home", namespace="phimill", backends=("twin",), disk_floor=0, threads=2)
     mill = Mill(settings)
     with mill.working(), serving(mill) as url:
         yield url
