@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 4  # calls; the others wait for their turn without holding a thread
 Short = Annotated[str, Field(max_length=300)]
-Handler = Callable[..., dict[str, Any]]
+Answer = dict[str, Any]
+Handler = Callable[..., Answer]
 
 
 class Refused(gr.Error):  # type: ignore[misc]
@@ -44,9 +45,12 @@ def add_endpoints(desk: Desk) -> None:
     """Add the endpoints to the page that is being made. What they say of themselves is what agents read."""
     turns = CapacityLimiter(AT_ONCE)
 
-    async def answer(handler: Handler, request: gr.Request, **values: Any) -> Any:
+    async def answer(handler: Handler, request: gr.Request, **values: Any) -> Answer:
         said = asked(desk, lambda desk, who: handler(desk, who, **values))
-        return await run_sync(_told, said, request, limiter=turns)
+        # An agent's call comes with the request as the server has it, the others with Gradio's view of it.
+        seen = request if isinstance(request, gr.Request) else gr.Request(request)
+        given: Answer = await run_sync(_told, said, seen, limiter=turns)
+        return given
 
     async def check(repo: str, request: gr.Request) -> dict[str, Any]:
         """Say what phimill can make of a Microsoft Phi model on the Hugging Face Hub, without downloading its weights.
@@ -130,6 +134,8 @@ def _told(handler: Handler, request: gr.Request) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         raise Refused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+    except gr.Error as error:
+        raise Refused(str(error.message)) from None
     except Exception:
         log.exception("An endpoint failed.")
         raise Refused("This went wrong on our side.", "The server's log says more.") from None

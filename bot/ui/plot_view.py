@@ -92,12 +92,17 @@ class _Picture:
             "svg",
             *self._axes(),
             tag("polyline", points=line, cls="front-line") if len(best) > 1 else EMPTY,
+            *(self._zero(one) for one in self._all if one.kl == 0),
             *marks,
             *tips,
             viewBox=f"0 0 {WIDTH} {HEIGHT}",
             role="group",
             aria_label=say(self._language, "compare.picture"),
         )
+
+    def _zero(self, one: Compared) -> Markup:
+        """Says that a mark stands where it does for want of a zero on the axis."""
+        return tag("text", "KL 0", x=f"{self._x(one.size):.1f}", y=f"{self._y(0) + 22:.1f}", cls="tick middle")
 
     def _axes(self) -> list[Markup]:
         bottom, parts = HEIGHT - BOTTOM, []

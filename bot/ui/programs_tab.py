@@ -26,7 +26,7 @@ def programs_tab(page: gr.Blocks) -> None:
     """Fill the tab. The server's address is the one that the visitor's browser uses."""
     gr.Markdown(label("programs.intro"))
     blocks = [
-        gr.Code(language=language, label=label(f"programs.{name}"), interactive=False, lines=1)
+        gr.Code(language=language, label=label(f"programs.{name}"), interactive=False, lines=1, wrap_lines=True)
         for name, language in (("python", "python"), ("curl", "shell"), ("agent", "json"))
     ]
     gr.Markdown(label("programs.token"))

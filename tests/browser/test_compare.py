@@ -47,3 +47,5 @@ def test_a_phone_scrolls_the_picture_and_not_the_page(compared: Page) -> None:
 def test_programs_find_this_server_s_own_address(page: Page, local_page: str) -> None:
     page.goto(f"{local_page}/?tab=programs")
     expect(page.get_by_text(f"{local_page}/gradio_api/mcp/")).to_be_visible()
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_function("document.documentElement.scrollWidth <= 360")
