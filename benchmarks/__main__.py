@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from benchmarks import hub_streams, idle_poll, matrix, one_round, page
+from benchmarks import crowd, crowd_plot, hub_streams, idle_poll, matrix, one_round, page
 from benchmarks.page import Section
 from bot import recipes
 
@@ -30,6 +30,8 @@ def main() -> None:
     for name in SINGLE:
         if name in given.only:
             page.keep(given.out, _single(name))
+    if "page" in given.only:
+        page.keep(given.out, _crowd(given.minutes, given.out))
     if "matrix" in given.only:
         for size in given.size:
             _matrix(size, given)
@@ -37,10 +39,11 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    known = (*SINGLE, "matrix")
+    known = (*SINGLE, "page", "matrix")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=known, default=known, help="Which benchmarks; all by default.")
     parser.add_argument("--out", type=Path, default=DOCS, help="Where the page, the figures and the plots go.")
+    parser.add_argument("--minutes", type=float, default=10, help="How long people stay on the page; default: 10.")
     of = parser.add_argument_group("matrix")
     of.add_argument("--size", nargs="+", choices=[*matrix.SIZES], default=["tiny", "half-b"])
     of.add_argument("--backends", nargs="+", choices=[*recipes.backends()], default=[*recipes.backends()])
@@ -52,7 +55,17 @@ def _arguments() -> argparse.Namespace:
 
 def _single(name: str) -> Section:
     with tempfile.TemporaryDirectory() as folder:
-        rows: Sequence[tuple[str, str, str]] = SINGLE[name].measure(Path(folder))
+        return _section(name, SINGLE[name].measure(Path(folder)))
+
+
+def _crowd(minutes: float, out: Path) -> Section:
+    with tempfile.TemporaryDirectory() as folder:
+        rows, found = crowd.measure(Path(folder), minutes)
+    (out / "page.png").write_bytes(crowd_plot.draw(found))
+    return _section("page", rows)
+
+
+def _section(name: str, rows: Sequence[tuple[str, str, str]]) -> Section:
     for row in rows:
         print(" | ".join(row), flush=True)
     memory = psutil.virtual_memory().total / 2**30

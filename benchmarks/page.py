@@ -11,7 +11,7 @@ from benchmarks.figures import Matrix
 from bot.models import Frozen
 
 FIGURES = "figures.json"
-ORDER = ("hub", "idle", "round")
+ORDER = ("hub", "idle", "round", "page")
 # The smaller one last: it is for the tools' own start more than for what they do.
 SIZES = ("half-b", "60m", "tiny")
 
@@ -28,6 +28,15 @@ SINGLE = """
 
 | what | figure | |
 |---|---|---|
+"""
+
+
+CROWD = """
+![The dashboard under load, and the server's memory](page.png)
+
+Each person has the page open as a browser has it: heartbeat, the list of builds asked for every two seconds, a look
+at the dashboard with another filter or page every one to three seconds, the whole page again after ten of them. Server
+and people share the machine.
 """
 
 
@@ -64,6 +73,8 @@ def write(folder: Path) -> None:
         runs = dict.fromkeys(f"{section.day} on {section.machine}" for section in shown)
         text += SINGLE.format(where=f"Run {', '.join(runs)}.")
         text += "".join(f"| {' | '.join(row)} |\n" for section in shown for row in section.rows)
+    if "page" in sections:
+        text += CROWD
     kept = [folder / f"matrix-{size}.json" for size in SIZES]
     matrices = [Matrix.model_validate_json(file.read_text()) for file in kept if file.exists()]
     if matrices:

@@ -154,24 +154,30 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
     import gradio as gr
 
     from bot.ui import create_page
+    from bot.ui.boards import Boards
+    from bot.ui.feed import LINK, add_feed
     from bot.ui.language import translations
     from bot.ui.page import CSS, ICON, theme
 
+    desk = Desk(mill)
+    boards = Boards(desk)
+    add_feed(app, boards, f"{mill.settings.endpoint}/{mill.settings.namespace or 'phimill'}")
     return gr.mount_gradio_app(  # type: ignore[no-any-return]
         app,
-        create_page(Desk(mill)),
+        create_page(desk, boards),
         path="/",
         server_name=mill.settings.host,
         server_port=mill.settings.port,
         theme=theme(),
         i18n=translations(),
         css_paths=CSS,
+        head=LINK,
         favicon_path=str(ICON),
         footer_links=[],
         run_history=False,
         show_error=False,
         ssr_mode=False,
-        mcp_server=False,
+        mcp_server=True,
         max_file_size=1,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from bot import releases
 from bot.accounts import accounts
 from bot.builds import Build, BuildRequest, LogLine
 from bot.errors import AccessDenied
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from bot.accounts import Account
     from bot.advisor import Advice
+    from bot.comparison import Compared
     from bot.mill import CheckReport, Mill, Plan, ReleaseRow
 
 RECENT = 20  # builds by which the queue's pace is judged
@@ -46,9 +48,17 @@ class Desk:
         self._limits.read(visitor)
         return self.mill.advise(text, device, memory, context, by=visitor)
 
-    def releases(self) -> tuple[ReleaseRow, ...]:
-        """Every watched release x every default recipe, and where it stands. Nothing of people's own builds."""
-        return self.mill.releases()
+    def releases(self, visitor: Visitor) -> tuple[ReleaseRow, ...]:
+        """Every watched release x every recipe that is made of it, and where it stands, as the visitor may see it.
+        Nothing of people's own builds.
+        """
+        rows = self.mill.releases()
+        return rows if visitor.operator else releases.public(rows)
+
+    def compare(self, visitor: Visitor, text: str) -> tuple[Compared, ...]:
+        """Every published variant of a release, as far as the visitor may see them. Raises as `check`."""
+        self._limits.read(visitor)
+        return self.mill.compare(text, by=visitor)
 
     def may_build(self, visitor: Visitor) -> bool:
         """Whether the visitor may start builds at all: there is their token, or for the operator the mill's."""

@@ -155,6 +155,12 @@ class Journal:
         with self._engine.connect() as tx:
             return tx.execute(sa.select(_notes.c.value).where(_notes.c.name == name)).scalar()
 
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Every named value whose name starts so."""
+        with self._engine.connect() as tx:
+            found = tx.execute(sa.select(_notes).where(_notes.c.name.startswith(prefix, autoescape=True)))
+            return {row.name: row.value for row in found}
+
     def set_note(self, name: str, value: str) -> None:
         self._put(_notes, {"name": name}, {"value": value})
 

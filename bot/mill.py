@@ -10,10 +10,11 @@ from functools import cached_property
 from huggingface_hub import get_token
 from pydantic import SecretStr
 
-from bot import accounts, advisor, catalog, devices, preflight, recipes, releases
+from bot import accounts, advisor, catalog, comparison, devices, preflight, recipes, releases
 from bot.advisor import Advice
 from bot.build import Builder
 from bot.builds import Build, BuildRequest, LogLine, Phase, Progress
+from bot.comparison import Compared
 from bot.engine import Engine
 from bot.errors import NotEnoughRoom
 from bot.hub import Hub
@@ -22,7 +23,7 @@ from bot.models import Frozen, Release, RepoRef, Verdict
 from bot.planning import Plan, Planning
 from bot.publication import CARD_PATH, Summary
 from bot.publisher import Publisher, documents
-from bot.reconciler import Reconciler, standing
+from bot.reconciler import Reconciler, ours, standing
 from bot.releases import ReleaseRow
 from bot.settings import Settings, get_settings
 from bot.tokens import Keyring
@@ -160,6 +161,20 @@ class Mill:
         found = standing(self._hub_of(by), where).items()
         return {name: held for (source, _), repos in found if source == release.repo for name, held in repos.items()}
 
+    def compare(self, text: str, *, by: Visitor = OPERATOR) -> tuple[Compared, ...]:
+        """Every published variant of a release, with its figures, from the receipts in our repos.
+
+        Costs a listing of our repos and some calls for each that holds this release.
+        """
+        repo = RepoRef.parse(text, self.settings.endpoint).repo
+        hub = self._hub_of(by)
+        there = standing(hub, self.namespace)
+        held = sorted(name for (source, _), repos in there.items() if source == repo for name in repos)
+        reader = Publisher(hub, lambda: None)
+        return tuple(
+            row for name in held if (state := reader.head(name).publication) for row in comparison.rows(state)
+        )
+
     def plan(
         self,
         text: str,
@@ -198,13 +213,12 @@ class Mill:
         return tuple(previews)
 
     def releases(self) -> tuple[ReleaseRow, ...]:
-        """Every watched release x every default recipe, and where it stands."""
+        """Every watched release x every recipe that is made of it, and where it stands."""
         candidates = catalog.releases(self.hub, self.settings.watch)
-        backends = recipes.enabled(self.settings)
-        why = {(c.repo, b.id): self.journal.note(f"why:{c.repo}:{b.id}") or "" for c in candidates for b in backends}
-        there = standing(self.hub, self.namespace)
+        notes = self.journal.notes(releases.WHY) | self.journal.notes(releases.UNSUITED)
+        there, enabled = ours(self.hub, self.namespace), recipes.enabled(self.settings)
         builds = tuple(build for build in self.builds(500) if build.request.asker is None)
-        return releases.rows(candidates, backends, there, builds, why, self.namespace, self.hub.endpoint)
+        return releases.rows(candidates, enabled, there, builds, notes, self.namespace, self.hub.endpoint)
 
     # --- building ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bot.publication import Publication
 from bot.withheld import token_withheld
@@ -59,7 +59,18 @@ class Point:
     height: float
 
 
-Drawn = TypeVar("Drawn", Mark, Point)
+class Placed(Protocol):
+    """What can be on a Pareto front."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def size(self) -> float: ...
+    @property
+    def kl(self) -> float: ...
+
+
+Drawn = TypeVar("Drawn", bound=Placed)
 
 
 def draw(publication: Publication) -> bytes:

@@ -61,13 +61,18 @@ def of_release(release: Release, config: Mapping[str, Any], tensors: Mapping[str
         yield from contradictions(release, tensors)
 
 
-def of_recipe(release: Release, recipe: Recipe) -> Iterator[Problem]:
-    """Problems of one recipe with this release."""
+def unsuited(release: Release, recipe: Recipe) -> Iterator[str]:
+    """Why a recipe is not meant for this release; nothing where it is (`Recipe.suits_release`)."""
     if recipe.only_dtype not in (None, release.dtype):
-        yield unsupported(f"It is for {recipe.only_dtype} sources; this one is {release.dtype}.")
+        yield f"It is for {recipe.only_dtype} sources; this one is {release.dtype}."
     for trait, wanted in recipe.only_when.items():
         if bool(getattr(release.traits, trait)) is not wanted:
-            yield unsupported(f"It is for models {'with' if wanted else 'without'} {TRAITS.get(trait, trait)}.")
+            yield f"It is for models {'with' if wanted else 'without'} {TRAITS.get(trait, trait)}."
+
+
+def of_recipe(release: Release, recipe: Recipe) -> Iterator[Problem]:
+    """Problems of one recipe with this release."""
+    yield from map(unsupported, unsuited(release, recipe))
     if (known := recipe.known_error(release.traits)) is not None:
         yield caveat(known)
 

@@ -5,18 +5,19 @@ The Hub is the truth. What is remembered in between (`seen:` notes) only saves c
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
 from collections.abc import Sequence
 
-from bot import VERSION, catalog, recipes, toolchain
+from bot import VERSION, catalog, problems, recipes, releases, toolchain
 from bot.builds import Build, BuildRequest, Phase
 from bot.card import summary_from_card_data
 from bot.catalog import Candidate
 from bot.engine import Engine
 from bot.errors import PhimillError
-from bot.hub import Hub
+from bot.hub import Hub, RepoSummary
 from bot.journal import Journal
 from bot.models import Recipe, RepoRef, digest
 from bot.planner import settled
@@ -33,9 +34,9 @@ AGAIN_SECONDS = 3600.0
 log = logging.getLogger(__name__)
 
 
-def standing(hub: Hub, namespace: str) -> Standing:
-    """What our own repos say they hold, from one listing of them."""
-    backends, found = recipes.backends(), dict[tuple[str, str], dict[str, Summary]]()
+def ours(hub: Hub, namespace: str) -> list[tuple[RepoSummary, Summary]]:
+    """Our own repos, and what they say they hold, from one listing of them."""
+    backends, found = recipes.backends(), []
     for repo in hub.list_org(namespace):
         block = summary_from_card_data(repo.card)
         if block is None or block.backend not in backends:
@@ -43,7 +44,15 @@ def standing(hub: Hub, namespace: str) -> Standing:
         # A copy of our card in some other repo is not our repo.
         model = block.source.split("/")[-1]
         if repo.repo in recipes.by_target(backends[block.backend].recipes, namespace, model):
-            found.setdefault((block.source, block.backend), {})[repo.repo] = block
+            found.append((repo, block))
+    return found
+
+
+def standing(hub: Hub, namespace: str) -> Standing:
+    """The same by source and backend, and then by repo."""
+    found: Standing = {}
+    for repo, block in ours(hub, namespace):
+        found.setdefault((block.source, block.backend), {})[repo.repo] = block
     return found
 
 
@@ -83,7 +92,7 @@ class Reconciler:
                 except Exception as error:
                     # One bad repo must not keep the others waiting.
                     log.warning("Looking at %s failed.", candidate.repo, exc_info=not isinstance(error, PhimillError))
-                    self._journal.set_note(f"why:{candidate.repo}:{backend.id}", str(error))
+                    self._journal.set_note(f"{releases.WHY}{candidate.repo}:{backend.id}", str(error))
                     late = late or error
                     continue
                 queued.extend([build] if build else [])
@@ -129,10 +138,12 @@ class Reconciler:
 
     def _request(self, candidate: Candidate, backend: Backend, wanted: Sequence[Recipe]) -> BuildRequest | None:
         """The build this candidate needs. None when nothing of it can be made; the reason goes to the page."""
-        why = f"why:{candidate.repo}:{backend.id}"
+        why = f"{releases.WHY}{candidate.repo}:{backend.id}"
         try:
             release = catalog.release(self._hub, RepoRef(repo=candidate.repo, revision=candidate.sha))
             chosen = [recipe for recipe in wanted if recipe.suits_release(release)]
+            left = {r.id: " ".join(problems.unsuited(release, r)) for r in wanted if r not in chosen}
+            self._journal.set_note(f"{releases.UNSUITED}{candidate.repo}:{backend.id}", json.dumps(left))
             plan = self._planning.plan_backend(backend, release, chosen, self._namespace, remake_stale=False)
         except PhimillError as error:
             self._journal.set_note(why, str(error))

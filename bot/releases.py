@@ -1,22 +1,33 @@
-"""The dashboard's table: every watched release x every default recipe, and where it stands."""
+"""The dashboard's table: every watched release x every recipe that is made of it, and where it stands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
 
-from bot import recipes, toolchain
+from bot import toolchain
 from bot.builds import Build, Phase
 from bot.catalog import Candidate
+from bot.hub import RepoSummary
 from bot.models import Frozen, Recipe
-from bot.publication import Standing, Summary
+from bot.publication import Summary
 from bot.recipes import Backend
 
-State = Literal["published", "building", "waiting", "refused", "failed", "stale", "missing"]
+State = Literal["published", "building", "waiting", "refused", "failed", "stale", "unsuited", "missing"]
+# What the reconciler notes per release and backend: why nothing of it is made, and, as JSON by recipe, why it leaves
+# one out. Their names go on with `repo:backend`.
+WHY, UNSUITED = "why:", "unsuited:"
+MOVED = "The source has changed since."
+RENEWED = "The converter has changed since."
 
 
 class ReleaseRow(Frozen):
-    """One recipe of one release. `url` is where to look at it on the Hub, `kl` its mean KL in nats."""
+    """One recipe of one release. `url` is where to look at it on the Hub, `kl` its mean KL in nats, `date` when its
+    repo was last written to. `build` is the id of the build that `state` comes from. `unsuited`: the recipe is for
+    releases of another kind. `private`: whoever may not see the repo may not see this.
+    """
 
     repo: str
     sha: str
@@ -26,63 +37,111 @@ class ReleaseRow(Frozen):
     url: str | None = None
     tag: str | None = None
     kl: float | None = None
+    date: datetime | None = None
+    build: str | None = None
+    private: bool = False
+
+
+# Our own repos, as their listing and their cards describe them.
+Ours = Sequence[tuple[RepoSummary, Summary]]
+
+
+def public(rows: Iterable[ReleaseRow]) -> tuple[ReleaseRow, ...]:
+    """The rows as strangers may see them: what stands in a private repo is not there."""
+    return tuple(
+        ReleaseRow(repo=row.repo, sha=row.sha, recipe=row.recipe, state="missing") if row.private else row
+        for row in rows
+    )
 
 
 def rows(
     candidates: Sequence[Candidate],
     backends: Sequence[Backend],
-    standing: Standing,
+    ours: Ours,
     builds: Sequence[Build],
-    why: dict[tuple[str, str], str],
+    notes: Mapping[str, str],
     namespace: str,
     endpoint: str,
 ) -> tuple[ReleaseRow, ...]:
-    """The table, from one look at the Hub (`candidates`, `standing`) and at the queue (`builds`, newest first)."""
-    table = []
-    for candidate in candidates:
-        for backend in backends:
-            published = standing.get((candidate.repo, backend.id), {})
-            newest = next(
-                (b for b in builds if b.request.repo == candidate.repo and b.request.backend == backend.id),
-                None,
-            )
-            reason = why.get((candidate.repo, backend.id), "")
-            for recipe in recipes.defaults(backend.id):
-                target = recipe.target(namespace, candidate.repo.split("/")[1])
-                table.append(_row(candidate, recipe, published.get(target), newest, f"{endpoint}/{target}", reason))
-    return tuple(table)
+    """The table, from one look at the Hub (`candidates`, `ours`) and at the queue (`builds`, newest first)."""
+    look = _Look(backends, ours, builds, notes, namespace, endpoint)
+    return tuple(row for candidate in candidates for backend in backends for row in look.rows(candidate, backend))
 
 
-def _row(
-    candidate: Candidate, recipe: Recipe, published: Summary | None, build: Build | None, url: str, why: str
-) -> ReleaseRow:
-    row = ReleaseRow(repo=candidate.repo, sha=candidate.sha, recipe=recipe.id, state="missing", detail=why)
-    if why:
-        row = row.model_copy(update={"state": "refused"})
-    if published is not None and (mark := published.recipes.get(recipe.id)) is not None:
-        current = mark.digest == recipe.digest and mark.toolchain == toolchain.lock_digest(recipe.backend)
-        fresh = published.source_sha == candidate.sha and current
-        row = row.model_copy(
-            update={
-                "state": "published" if fresh else "stale",
-                "detail": "" if fresh else "upstream or the converter moved on",
-                "url": url,
-                "tag": mark.version,
-                "kl": mark.kl_mean,
-            }
-        )
-    elif published is not None and recipe.id in published.declined:
-        row = row.model_copy(update={"state": "refused", "detail": "the card says why", "url": url})
-    if build is not None and recipe.id in build.request.recipes and row.state != "published":
-        row = row.model_copy(update=_under_way(build))
-    return row
+class _Look:
+    """Everything that was seen, arranged so that each row is found at once."""
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        ours: Ours,
+        builds: Sequence[Build],
+        notes: Mapping[str, str],
+        namespace: str,
+        endpoint: str,
+    ) -> None:
+        self._notes, self._namespace, self._endpoint = notes, namespace, endpoint
+        self._locks = {backend.id: toolchain.lock_digest(backend.id) for backend in backends}
+        self._ours = {(summary.source, listed.repo): (listed, summary) for listed, summary in ours}
+        self._newest: dict[tuple[str, str], Build] = {}
+        for build in builds:
+            if build.request.namespace == namespace:
+                self._newest.setdefault((build.request.repo, build.request.backend), build)
+
+    def rows(self, candidate: Candidate, backend: Backend) -> Iterator[ReleaseRow]:
+        of = f"{candidate.repo}:{backend.id}"
+        unsuited, why = json.loads(self._notes.get(UNSUITED + of) or "{}"), self._notes.get(WHY + of, "")
+        build = self._newest.get((candidate.repo, backend.id))
+        for recipe in backend.recipes:
+            known = self._known(candidate, recipe, build)
+            if not known and not recipe.default:
+                continue
+            if not known:
+                known = _unmade(unsuited.get(recipe.id, ""), why)
+            yield ReleaseRow(repo=candidate.repo, sha=candidate.sha, recipe=recipe.id, **known)
+
+    def _known(self, candidate: Candidate, recipe: Recipe, build: Build | None) -> dict[str, Any]:
+        target = recipe.target(self._namespace, candidate.repo.split("/")[1])
+        known: dict[str, Any] = {}
+        if there := self._ours.get((candidate.repo, target)):
+            known = _standing(candidate, recipe, *there, f"{self._endpoint}/{target}", self._locks[recipe.backend])
+        if build is not None and recipe.id in build.request.recipes and known.get("state") != "published":
+            known |= _under_way(build, recipe)
+        return known
 
 
-def _under_way(build: Build) -> dict[str, str]:
-    if build.phase is Phase.RUNNING:
-        return {"state": "building", "detail": f"build {build.id[:8]}"}
-    if build.phase is Phase.WAITING:
-        return {"state": "waiting", "detail": f"build {build.id[:8]}"}
-    if build.phase is Phase.FAILED:
-        return {"state": "failed", "detail": build.failure.message if build.failure else ""}
+def _unmade(unsuited: str, why: str) -> dict[str, Any]:
+    if unsuited:
+        return {"state": "unsuited", "detail": unsuited}
+    return {"state": "refused", "detail": why} if why else {"state": "missing"}
+
+
+def _standing(
+    candidate: Candidate, recipe: Recipe, listed: RepoSummary, summary: Summary, url: str, lock: str
+) -> dict[str, Any]:
+    mark, where = summary.recipes.get(recipe.id), {"url": url, "private": listed.private}
+    if mark is None:
+        declined = recipe.id in summary.declined
+        return {"state": "refused", "detail": "Its card says why.", **where} if declined else {}
+    moved = summary.source_sha != candidate.sha
+    stale = moved or mark.digest != recipe.digest or mark.toolchain != lock
+    return where | {
+        "state": "stale" if stale else "published",
+        "detail": (MOVED if moved else RENEWED) if stale else "",
+        "tag": mark.version,
+        "kl": mark.kl_mean,
+        "date": listed.last_modified,
+    }
+
+
+def _under_way(build: Build, recipe: Recipe) -> dict[str, Any]:
+    """What a build says of one of its recipes; nothing where it ended well or was cancelled."""
+    if build.phase in (Phase.RUNNING, Phase.WAITING):
+        return {"state": "building" if build.phase is Phase.RUNNING else "waiting", "detail": "", "build": build.id}
+    ended = next((result for result in build.results if result.recipe == recipe.id), None)
+    if ended is not None and ended.status in ("refused", "gate_failed", "failed"):
+        state = "refused" if ended.status == "refused" else "failed"
+        return {"state": state, "detail": ended.reason or "", "build": build.id}
+    if build.phase is Phase.FAILED and ended is None:
+        return {"state": "failed", "detail": build.failure.message if build.failure else "", "build": build.id}
     return {}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from bot.advisor import Advice, Choice
 from bot.builds import Build, BuildRequest, Failure, LogLine, Phase, Progress, Target, VariantResult
+from bot.comparison import Compared
 from bot.devices import device
 from bot.errors import PhimillError, UsageError
 from bot.fitting import Footprint
@@ -147,6 +148,7 @@ class FakeMill:
         self.ending = build(results=(published("gguf/int4"), published("gguf/int8")))
         self.rows: tuple[ReleaseRow, ...] = ()
         self.answer = advice(choice("gguf/int4"), choice("gguf/q4_0", 600_000_000, published=False))
+        self.compared: tuple[Compared, ...] = ()
         self.error: PhimillError | None = None
         self.interruption: BaseException | None = None
         self.paused = False
@@ -299,6 +301,10 @@ class FakeMill:
     def releases(self) -> tuple[ReleaseRow, ...]:
         self._called("releases")
         return self.rows
+
+    def compare(self, text: str, *, anonymous: bool = False) -> tuple[Compared, ...]:
+        self._called("compare", text)
+        return self.compared
 
     def close(self) -> None:
         self.closed = True

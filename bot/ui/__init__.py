@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bot.desk import Desk
+    from bot.ui.boards import Boards
 
 
-def create_page(desk: Desk) -> Any:
+def create_page(desk: Desk, boards: Boards) -> Any:
     """The page as a `gradio.Blocks`. Gradio is imported here, because it takes seconds."""
     from bot.ui.page import build_page
 
-    return build_page(desk)
+    return build_page(desk, boards)

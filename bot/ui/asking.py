@@ -9,14 +9,16 @@ import gradio as gr
 
 from bot.errors import PhimillError
 from bot.ui.access import visitor
+from bot.ui.address import part
 
 if TYPE_CHECKING:
     from bot.desk import Desk
 
 
-def asked(desk: Desk, handler: Callable[..., Any]) -> Callable[..., Any]:
+def asked(desk: Desk, handler: Callable[..., Any], at: str | None = None) -> Callable[..., Any]:
     """`handler(desk, visitor, *inputs)` in the form in which Gradio calls it.
 
+    With `at` it is told what the page's address says under that name: `handler(desk, visitor, said, *inputs)`.
     Gradio finds out by their types which arguments it has to fill in, and reads no types through a `partial`.
     """
 
@@ -25,6 +27,7 @@ def asked(desk: Desk, handler: Callable[..., Any]) -> Callable[..., Any]:
             who = visitor(desk.settings, request)
         except PhimillError as error:
             raise gr.Error(str(error)) from error
-        return handler(desk, who, *inputs)
+        said = (part(request.query_params, at),) if at else ()
+        return handler(desk, who, *said, *inputs)
 
     return handle

@@ -1,67 +1,112 @@
-"""Every watched release, and where each of its variants stands."""
+"""The dashboard: every watched release, where each of its variants stands, and ways to find some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from markupsafe import Markup
 
-from bot.errors import PhimillError
-from bot.ui import words
-from bot.ui.markup import PLAIN, chip, complaint, grid, link, note, row, tag
-from bot.ui.recent import Recent
+from bot.models import Precision
+from bot.recipes import backends
+from bot.ui import releases_view
+from bot.ui.asking import asked
+from bot.ui.board import SORTS, Query
+from bot.ui.language import label
+from bot.ui.markup import EMPTY, PLAIN
 
 if TYPE_CHECKING:
     from bot.desk import Desk
-    from bot.mill import ReleaseRow
+    from bot.ui.boards import Boards
+    from bot.visitor import Visitor
 
 REFRESH_SECONDS = 30.0
+FIRST_WAIT = 10.0  # seconds that the first visitors of a server wait for its first look at the Hub
+STATES = ("published", "building", "waiting", "failed", "stale", "refused", "unsuited", "missing")
+PAGE_BY = "(...given) => [...given.slice(0, -1), Math.max(1, (given.at(-1) || 1) + ({0}))]"
+PAGE_ONE = "(...given) => [...given.slice(0, -1), 1]"
 
 
-def releases_tab(desk: Desk, page: gr.Blocks) -> None:
+def releases_tab(desk: Desk, page: gr.Blocks, boards: Boards) -> None:
     """Fill the tab, and keep it up to date."""
-    recent = Recent(desk.releases, REFRESH_SECONDS / 2)
-    table = gr.HTML(str(note("Looking at the Hub…")), **PLAIN)
-    look = partial(_look, recent, desk.settings.endpoint)
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    page.load(look, None, table, **quiet)
-    gr.Timer(REFRESH_SECONDS).tick(look, None, table, **quiet)
+    with gr.Row(elem_classes="filters"):
+        text = gr.Textbox(label=label("releases.search"), max_length=100, min_width=200, scale=2)
+        backend = _choice("backend", [(name, name) for name in backends()])
+        precision = _choice(
+            "precision", [(each.value, each.value) for each in Precision if each is not Precision.OTHER]
+        )
+        state = _choice("state", [(label(f"releases.state_{name}"), name) for name in STATES])
+        sort = gr.Dropdown(
+            [(label(f"releases.sort_{name}"), name) for name in SORTS],
+            value=SORTS[0], label=label("releases.sort"), min_width=130, filterable=False,
+        )  # fmt: skip
+    table = gr.HTML(**PLAIN)
+    with gr.Row(elem_classes="pager"):
+        before = gr.Button(label("releases.before"), size="sm", interactive=False, min_width=90)
+        number = gr.Number(1, label=label("releases.page"), minimum=1, precision=0, min_width=90)
+        after = gr.Button(label("releases.after"), size="sm", interactive=False, min_width=90)
+    shown = gr.State(0)
+    wanted: list[Any] = [shown, text, backend, precision, state, sort, number]
+    look = {
+        "fn": asked(desk, partial(_look, boards)),
+        "inputs": wanted,
+        "outputs": [shown, table, number, before, after],
+        "show_progress": "hidden",
+        "api_visibility": "private",
+        "queue": False,  # an answer is known already; a line to wait in would take longer than it
+        "trigger_mode": "always_last",
+    }
+    gr.on([page.load, number.input, gr.Timer(REFRESH_SECONDS).tick], **look)
+    gr.on([text.input, backend.input, precision.input, state.input, sort.input], js=PAGE_ONE, **look)
+    before.click(js=PAGE_BY.format(-1), **look)
+    after.click(js=PAGE_BY.format(1), **look)
 
 
-def _look(recent: Recent[tuple[ReleaseRow, ...]], endpoint: str) -> str:
-    try:
-        return str(releases(recent.get(), endpoint))
-    except PhimillError as error:
-        return str(complaint(error))
+def _choice(name: str, choices: list[Any]) -> gr.Dropdown:
+    """A filter that may ask for nothing."""
+    anything = [(label("releases.any"), "")]
+    return gr.Dropdown(
+        [*anything, *choices], value="", label=label(f"releases.{name}"), min_width=130, filterable=False
+    )
 
 
-def releases(rows: Sequence[ReleaseRow], endpoint: str) -> Markup:
-    """One line per release and backend, with a label per recipe."""
-    if not rows:
-        return note("No Phi release found in the watched organisations.")
-    together = groupby(rows, key=lambda r: (r.repo, r.sha, r.recipe.split("/")[0]))
-    heads = ("Release", "Backend", "Variants")
-    return grid(heads, (_line(repo, sha, backend, list(own), endpoint) for (repo, sha, backend), own in together))
+def _look(
+    boards: Boards,
+    desk: Desk,
+    who: Visitor,
+    before: int,
+    text: str | None,
+    backend: str,
+    precision: str,
+    state: str,
+    sort: str,
+    page: float | None,
+) -> tuple[Any, ...]:
+    """The table and the state of the pager; what did not change is not sent again, so that selected text stays so."""
+    query = Query((text or "").strip()[:100], backend, precision, state, sort, int(page or 1))
+    html, number, pages = _page(boards, desk, who, query)
+    return (
+        hash(html),
+        gr.skip() if hash(html) == before else html,
+        number,
+        gr.update(interactive=number > 1),
+        gr.update(interactive=number < pages),
+    )
 
 
-def _line(repo: str, sha: str, backend: str, rows: Sequence[ReleaseRow], endpoint: str) -> Markup:
-    source = tag("div", link(repo, f"{endpoint}/{repo}/tree/{sha}"), tag("div", sha[:7], cls="quiet small"))
-    reasons = {r.detail: None for r in rows if r.detail and r.state in ("refused", "failed")}
-    why = [tag("div", text, cls="quiet small narrow") for text in reasons]
-    return row(source, backend, tag("div", tag("div", *map(_variant, rows), cls="chips"), *why))
+def _page(boards: Boards, desk: Desk, who: Visitor, query: Query) -> tuple[str, int, int]:
+    """The table as HTML, the number of the page it is, and how many there are."""
+    board, age, error = boards.of(who).get(FIRST_WAIT)
+    said = releases_view.trouble(error, None if board is None else age, who.language) if error else EMPTY
+    if board is None:
+        return str(said or releases_view.looking(who.language)), 1, 1
+    if not board.names:
+        return str(said + releases_view.none_yet(desk.settings.watch, who.language)), 1, 1
+    found = board.page(query)
 
+    def drawn() -> Markup:
+        return releases_view.listing(found, who.language, desk.settings.endpoint)
 
-def _variant(variant: ReleaseRow) -> Markup:
-    name = variant.recipe.split("/", 1)[-1]
-    told = [
-        variant.state,
-        variant.tag,
-        f"mean KL {words.nats(variant.kl)}" if variant.kl is not None else None,
-    ]
-    title = ", ".join(filter(None, (*told, variant.detail)))
-    label = f"{name} {variant.tag}" if variant.state == "published" else f"{name}: {variant.state}"
-    return chip(link(label, variant.url), variant.state, title)
+    table = board.remember((who.language, query, found.page), drawn)
+    return str(said + table), found.page, found.pages

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 
 import uvicorn
-from fake_mill import NOON, SHA, FakeMill, build, published, request, verdict
+from fake_mill import NOON, SHA, TARGET, FakeMill, build, published, request, verdict
 
 from bot.api import create_app
 from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
+from bot.comparison import Compared
 from bot.mill import Plan, ReleaseRow
 from bot.models import Status
 from bot.settings import Settings
@@ -27,6 +28,31 @@ class SteadyMill(FakeMill):
         return begun
 
 
+def released() -> tuple[ReleaseRow, ...]:
+    """A release with a variant of every kind, and so many others that there are pages."""
+    new, old = "microsoft/Phi-4-mini", [f"microsoft/Phi-old-{number}" for number in range(25)]
+    there = {"tag": "v1.0", "kl": 0.01, "date": NOON, "url": f"https://huggingface.co/{TARGET}"}
+    return (
+        ReleaseRow(repo=new, sha=SHA, recipe="gguf/int4", state="published", **there),
+        ReleaseRow(repo=new, sha=SHA, recipe="gguf/int8", state="refused", detail=EVIL),
+        ReleaseRow(repo=new, sha=SHA, recipe="gguf/q4_0", state="failed", detail="It broke.", build=f"{'c' * 32}-1"),
+        ReleaseRow(
+            repo=new, sha=SHA, recipe="mlx/fp32", state="unsuited", detail="It is for models without LongRoPE."
+        ),
+        *(ReleaseRow(repo=repo, sha=SHA, recipe="onnx/int4", state="missing") for repo in old),
+    )
+
+
+def compared() -> tuple[Compared, ...]:
+    """Variants of two backends, one of them with a hostile name."""
+    common = {"repo": TARGET, "tag": "v1.0", "top1": 0.93, "perplexity_ratio": 1.02}
+    return (
+        Compared(recipe="gguf/int4", backend="gguf", title="INT4 (Q4_K_M)", size=2_000_000_000, kl=0.02, **common),
+        Compared(recipe="gguf/bf16", backend="gguf", title="BF16, as it is", size=8_000_000_000, kl=0.0, **common),
+        Compared(recipe="mlx/int4", backend="mlx", title=EVIL, size=2_100_000_000, kl=0.05, **common),
+    )
+
+
 def filled_mill() -> FakeMill:
     """A mill with a build of every kind, and hostile words wherever words come from outside."""
     mill = SteadyMill(Settings(namespace="phimill"))
@@ -42,10 +68,7 @@ def filled_mill() -> FakeMill:
     mill.lines = [
         LogLine(number=n, at=NOON, level="info", stage="prove", text=f"line {n} {EVIL}") for n in range(1, 60)
     ]
-    mill.rows = (
-        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int4", state="published", tag="v1.0", kl=0.01),
-        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int8", state="refused", detail=EVIL),
-    )
+    mill.rows, mill.compared = released(), compared()
     mill.verdicts = (verdict("gguf/int4"), verdict("gguf/int8", Status.CAVEAT, EVIL))
     return mill
 

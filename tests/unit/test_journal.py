@@ -111,3 +111,10 @@ def test_the_last_word_of_a_stage_is_never_dropped(journal: Journal) -> None:
     found = journal.progress("a")
     assert found is not None
     assert found.percent == 100
+
+
+def test_notes_are_found_by_how_their_names_begin(journal: Journal) -> None:
+    for name in ("why:a", "why:b", "why%:c", "seen:a"):
+        journal.set_note(name, name)
+    assert journal.notes("why:") == {"why:a": "why:a", "why:b": "why:b"}
+    assert journal.notes("why%") == {"why%:c": "why%:c"}

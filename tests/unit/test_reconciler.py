@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,6 +152,16 @@ def test_a_hub_that_goes_away_in_a_look_ends_the_look(watch: Reconciler, monkeyp
     monkeypatch.setattr(reconciler.catalog, "release", away)
     with pytest.raises(HubUnreachable):
         watch.reconcile()
+
+
+def test_recipes_for_releases_of_another_kind_are_noted_with_the_reason(
+    watch: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = fake_mill.release(REPO).model_copy(update={"dtype": "float16"})
+    monkeypatch.setattr(reconciler.catalog, "release", lambda *_: half)
+    watch.reconcile()
+    noted = json.loads(watch._journal.note(f"unsuited:{REPO}:gguf") or "")
+    assert noted == {"gguf/bf16": "It is for bfloat16 sources; this one is float16."}
 
 
 # --- several repos of one backend ----------------------------------------------------------------------------

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import two_repos
-from fake_mill import build
+from fake_mill import NOON, build
 from two_repos import DESK, MODEL, WEB
 
 from bot import recipes, releases, toolchain
-from bot.builds import Build, BuildRequest, Phase, Target
+from bot.builds import Build, BuildRequest, Failure, Phase, Target, VariantResult
 from bot.catalog import Candidate
+from bot.hub import RepoSummary
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.recipes import Backend
 from bot.releases import ReleaseRow
@@ -27,16 +29,28 @@ def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
 
 def state(*names: str, version: str = "v1.0", sha: str = "1" * 40) -> Summary:
     lock = toolchain.lock_digest("twin")
-    marks = {r.id: RecipeMark(digest=r.digest, toolchain=lock, version=version) for r in recipes.by_id(names)}
+    marks = {
+        r.id: RecipeMark(digest=r.digest, toolchain=lock, version=version, kl_mean=0.02) for r in recipes.by_id(names)
+    }
     return Summary(
         backend="twin", source=MODEL, source_sha=sha, digests=DIGESTS, version=version, complete=True, recipes=marks
     )
 
 
-def table(backend: Backend, there: dict[str, Summary], *builds: Build) -> dict[str, ReleaseRow]:
-    standing = {(MODEL, "twin"): there}
-    rows = releases.rows([CANDIDATE], [backend], standing, builds, {}, "phimill", "https://hub.example")
+def table(
+    backend: Backend, there: dict[str, Summary], *builds: Build, private: bool = False, **notes: str
+) -> dict[str, ReleaseRow]:
+    ours = [(RepoSummary(repo=r, sha="2" * 40, last_modified=NOON, private=private), s) for r, s in there.items()]
+    noted = {f"{name}:{MODEL}:twin": text for name, text in notes.items()}
+    rows = releases.rows([CANDIDATE], [backend], ours, builds, noted, "phimill", "https://hub.example")
     return {row.recipe.removeprefix("twin/"): row for row in rows}
+
+
+def of(*names: str, namespace: str = "phimill") -> BuildRequest:
+    target = Target(repo=f"{namespace}/Phi-x", version="v1.0", recipes=names)
+    return BuildRequest(
+        repo=MODEL, sha="1" * 40, backend="twin", namespace=namespace, toolchain="t", targets=(target,)
+    )
 
 
 def test_each_recipe_is_looked_up_in_its_own_repo(twin: Backend) -> None:
@@ -66,3 +80,57 @@ def test_a_build_under_way_is_shown_for_the_recipes_of_all_its_targets(twin: Bac
     assert {name: row.state for name, row in rows.items()} == {
         "int4": "published", "fp32": "building", "web-int4": "missing", "web-fp32": "building", "web-moe": "missing",
     }  # fmt: skip
+
+
+def test_what_stands_has_its_version_its_date_and_its_distance(twin: Backend) -> None:
+    row = table(twin, {DESK: state("twin/int4")})["int4"]
+    assert (row.tag, row.date, row.kl) == ("v1.0", NOON, 0.02)
+
+
+def test_a_stale_variant_says_whether_the_source_or_the_converter_changed(twin: Backend) -> None:
+    moved = table(twin, {DESK: state("twin/int4", sha="0" * 40)})["int4"]
+    old = state("twin/int4")
+    mark = old.recipes["twin/int4"].model_copy(update={"toolchain": "e" * 64})
+    renewed = table(twin, {DESK: old.model_copy(update={"recipes": {"twin/int4": mark}})})["int4"]
+    assert [(row.state, row.detail) for row in (moved, renewed)] == [
+        ("stale", releases.MOVED), ("stale", releases.RENEWED),
+    ]  # fmt: skip
+
+
+def test_a_recipe_for_releases_of_another_kind_is_not_missing(twin: Backend) -> None:
+    rows = table(twin, {}, unsuited=json.dumps({"twin/web-moe": "It is for models with experts."}))
+    assert (rows["web-moe"].state, rows["web-moe"].detail) == ("unsuited", "It is for models with experts.")
+    assert rows["int4"].state == "missing"
+
+
+def test_what_cannot_be_made_says_why(twin: Backend) -> None:
+    assert {row.state for row in table(twin, {}, why="Not enough disk.").values()} == {"refused"}
+    ended = VariantResult(recipe="twin/int4", status="gate_failed", reason="Too far.")
+    failed = build(phase=Phase.FAILED, results=(ended,), asked=of("twin/int4", "twin/fp32"))
+    rows = table(twin, {}, failed)
+    assert (rows["int4"].state, rows["int4"].detail, rows["int4"].build) == ("failed", "Too far.", failed.id)
+
+
+def test_a_build_that_broke_is_shown_for_all_that_it_did_not_make(twin: Backend) -> None:
+    made = VariantResult(recipe="twin/int4", status="published")
+    broken = build(
+        phase=Phase.FAILED, results=(made,), failure=Failure(code="error", message="The disk is full."),
+        asked=of("twin/int4", "twin/fp32"),
+    )  # fmt: skip
+    rows = table(twin, {DESK: state("twin/int4")}, broken)
+    assert (rows["int4"].state, rows["fp32"].state, rows["fp32"].detail) == (
+        "published",
+        "failed",
+        "The disk is full.",
+    )
+
+
+def test_a_build_for_somebody_else_s_account_is_not_shown(twin: Backend) -> None:
+    mine = build(phase=Phase.RUNNING, asked=of("twin/int4", namespace="ann"))
+    assert table(twin, {}, mine)["int4"].state == "missing"
+
+
+def test_what_stands_in_a_private_repo_is_not_there_for_strangers(twin: Backend) -> None:
+    rows = tuple(table(twin, {DESK: state("twin/int4")}, private=True).values())
+    assert next(row for row in rows if row.state == "published").url == f"https://hub.example/{DESK}"
+    assert {(row.state, row.url, row.tag) for row in releases.public(rows)} == {("missing", None, None)}

@@ -17,10 +17,11 @@ from bot.models import Status
 from bot.settings import Settings
 from bot.ui import advice_tab, build_view, builds_tab
 from bot.ui.access import is_loopback, people_may_build
+from bot.ui.board import Board, Query
 from bot.ui.convert_tab import verdicts
 from bot.ui.markup import chip, complaint, link, tag
 from bot.ui.recent import Recent
-from bot.ui.releases_tab import releases
+from bot.ui.releases_view import listing
 from bot.visitor import OPERATOR
 
 HUB = "http://127.0.0.1:7861"
@@ -99,7 +100,7 @@ def test_builds_with_hostile_words_are_text() -> None:
 
 def test_releases_and_verdicts_with_hostile_words_are_text() -> None:
     row = ReleaseRow(repo=EVIL, sha=SHA, recipe=EVIL, state="refused", detail=EVIL, url=f"javascript:{EVIL}", tag=EVIL)
-    _assert_tame(str(releases([row], HUB)))
+    _assert_tame(str(listing(Board([row]).page(Query()), "en", HUB)))
     _assert_tame(str(verdicts([verdict(EVIL, Status.CAVEAT, EVIL)], {EVIL: EVIL})))
     _assert_tame(str(complaint(UsageError(EVIL, EVIL))))
 
@@ -128,17 +129,6 @@ def test_advice_with_hostile_words_is_text() -> None:
 def test_only_web_addresses_become_links() -> None:
     assert str(link("x", "javascript:alert(1)")) == "x"
     assert 'rel="noopener noreferrer"' in str(link("x", "https://huggingface.co"))
-
-
-def test_releases_show_one_line_per_release_with_a_label_per_recipe() -> None:
-    rows = [
-        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int4", state="published", tag="v1.0", kl=0.01),
-        ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int8", state="building"),
-    ]
-    html = str(releases(rows, HUB))
-    assert html.count("<tr>") == 2  # the heading and one release
-    assert "int4 v1.0" in html
-    assert "int8: building" in html
 
 
 def test_attributes_are_escaped_and_none_is_left_out() -> None:

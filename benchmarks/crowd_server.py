@@ -1,0 +1,96 @@
+"""A page with a thousand releases: `python -m benchmarks.crowd_server PORT LOG`. Only the Hub's lists are made up."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import uvicorn
+
+from bot import recipes, releases, toolchain
+from bot.api import create_app
+from bot.catalog import Candidate
+from bot.hub import RepoSummary
+from bot.mill import Mill, ReleaseRow
+from bot.publication import RecipeMark, SourceDigests, Summary
+from bot.recipes import Backend
+from bot.settings import Settings
+
+RELEASES, VARIANTS, OWNER = 1000, 16, "phimill"
+DIGESTS = SourceDigests(weights="a" * 64, assets="b" * 64, readme="c" * 64)
+
+
+class CrowdedMill(Mill):
+    """A mill with its real journal and queue, on a Hub that lists a thousand releases and what was made of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._backends = sixteen()
+        self._candidates = [
+            Candidate(
+                repo=f"microsoft/Phi-{n // 10}.{n % 10}-instruct", sha=f"{n:040x}", architecture="Phi3ForCausalLM"
+            )
+            for n in range(RELEASES)
+        ]
+        for number, candidate in enumerate(self._candidates[::7]):
+            name = f"{releases.WHY}{candidate.repo}:{self._backends[number % 4].id}"
+            self.journal.set_note(name, "The vocabulary is larger than the tokenizer's.")
+
+    def releases(self) -> tuple[ReleaseRow, ...]:
+        notes = self.journal.notes(releases.WHY) | self.journal.notes(releases.UNSUITED)
+        return releases.rows(
+            self._candidates,
+            self._backends,
+            list(self._listed()),
+            self.builds(500),
+            notes,
+            OWNER,
+            "https://hub.example",
+        )
+
+    def _listed(self) -> list[tuple[RepoSummary, Summary]]:
+        """Three of four repos are there, some of an older commit, as a listing would say it this time."""
+        found = []
+        for number, candidate in enumerate(self._candidates):
+            for backend in self._backends[: 3 + number % 2]:
+                sha = candidate.sha if number % 9 else "f" * 40
+                for repo, own in recipes.by_target(backend.recipes, OWNER, candidate.repo.split("/")[1]).items():
+                    found.append(_published(candidate.repo, sha, repo, backend, own, number))
+        return found
+
+
+def _published(
+    source: str, sha: str, repo: str, backend: Backend, own: tuple[recipes.Recipe, ...], number: int
+) -> tuple[RepoSummary, Summary]:
+    lock = toolchain.lock_digest(backend.id)
+    marks = {
+        recipe.id: RecipeMark(digest=recipe.digest, toolchain=lock, version="v1.0", bytes=10**9, kl_mean=0.01)
+        for recipe in own
+    }
+    when = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
+    summary = Summary(
+        backend=backend.id,
+        source=source,
+        source_sha=sha,
+        digests=DIGESTS,
+        version="v1.0",
+        complete=True,
+        recipes=marks,
+    )
+    return RepoSummary(repo=repo, sha="e" * 40, last_modified=when), summary
+
+
+def sixteen() -> list[Backend]:
+    """The backends with so many of their default recipes that a release has sixteen variants."""
+    each = VARIANTS // len(recipes.backends())
+    return [
+        backend.model_copy(update={"recipes": recipes.defaults(backend.id)[:each]})
+        for backend in recipes.backends().values()
+    ]
+
+
+if __name__ == "__main__":
+    with open(sys.argv[2], "a") as log:
+        sys.stdout = sys.stderr = log
+        mill = CrowdedMill(Settings(namespace=OWNER))
+        uvicorn.run(create_app(mill), port=int(sys.argv[1]), log_level="warning", access_log=False)
