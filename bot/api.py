@@ -140,7 +140,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
 
     from bot.ui import create_page
     from bot.ui.language import translations
-    from bot.ui.page import CSS, ICON, theme
+    from bot.ui.theme import CSS, ICON, head, theme
 
     return gr.mount_gradio_app(  # type: ignore[no-any-return]
         app,
@@ -151,6 +151,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
         theme=theme(),
         i18n=translations(),
         css_paths=CSS,
+        head=head(),
         favicon_path=str(ICON),
         footer_links=[],
         run_history=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bot.builds import Build, LogLine
-from bot.errors import AccessDenied
+from bot.errors import AccessDenied, UsageError
 from bot.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from bot.advisor import Advice
     from bot.mill import CheckReport, Mill, Plan, ReleaseRow
+    from bot.recipes import Snippet
+    from bot.search import Found
 
 
 class Desk:
@@ -25,6 +27,14 @@ class Desk:
     def check(self, visitor: Visitor, text: str, namespace: str | None = None) -> CheckReport:
         """The verdict per recipe; a visitor is shown what they may see on the Hub themselves."""
         return self.mill.check(text, namespace, anonymous=not visitor.operator)
+
+    def search(self, visitor: Visitor, text: str) -> tuple[Found, ...]:
+        """Repos by a few letters of their names, Phi releases first."""
+        return self.mill.search(text, anonymous=not visitor.operator)
+
+    def namespaces(self, visitor: Visitor) -> tuple[str, ...]:
+        """The accounts that the visitor may publish to, the usual one first."""
+        return self.mill.namespaces() if self.may_build(visitor) else ()
 
     def advise(
         self, visitor: Visitor, text: str, device: str, memory: int | None = None, context: int | None = None
@@ -40,13 +50,18 @@ class Desk:
         """Whether the visitor may start builds at all."""
         return visitor.operator
 
-    def plan(self, visitor: Visitor, text: str, asked: Sequence[str], namespace: str | None) -> Plan:
-        """What would be made, and where it would go.
+    def plan(
+        self, visitor: Visitor, text: str, asked: Sequence[str], namespace: str | None, *, private: bool = False
+    ) -> Plan:
+        """What would be made, and where it would go; with `private`, into repos that nobody else sees.
 
         Raises:
             AccessDenied: the visitor may not build.
+            UsageError: repos of a public release are public.
         """
         self._require(visitor)
+        if private:
+            raise UsageError("A public release is published publicly here.", "Leave out `private`.")
         return self.mill.plan(text, asked, namespace)
 
     def submit(self, visitor: Visitor, plan: Plan) -> tuple[Build, ...]:
@@ -69,6 +84,14 @@ class Desk:
     def log(self, visitor: Visitor, build_id: str, after: int = 0) -> tuple[LogLine, ...]:
         """A build's log lines numbered above `after`, if the visitor may see it."""
         return self.mill.log(build_id, after)
+
+    def steps(self, visitor: Visitor, build_id: str) -> tuple[str, ...]:
+        """The steps that a build has finished, if the visitor may see it."""
+        return self.mill.steps(build_id)
+
+    def pull(self, visitor: Visitor, repo: str) -> tuple[Snippet, ...]:
+        """How to get and run what stands in a repo, as its card says it."""
+        return self.mill.pull(repo)
 
     def may_end(self, visitor: Visitor, build: Build) -> bool:
         """Whether the visitor may cancel or retry this build."""

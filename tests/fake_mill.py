@@ -14,6 +14,7 @@ from bot.fitting import Footprint
 from bot.mill import CheckReport, Event, Plan, Preview, ReleaseRow
 from bot.models import Needs, Precision, Release, RepoRef, SourceFile, Status, Traits, Verdict
 from bot.recipes import Snippet
+from bot.search import Found
 from bot.settings import Settings
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -145,6 +146,11 @@ class FakeMill:
         self.ending = build(results=(published("gguf/int4"), published("gguf/int8")))
         self.rows: tuple[ReleaseRow, ...] = ()
         self.answer = advice(choice("gguf/int4"), choice("gguf/q4_0", 600_000_000, published=False))
+        self.findable: tuple[Found, ...] = (Found(repo=REPO, release=True), Found(repo="ann/tuned-phi", release=False))
+        self.ways: tuple[Snippet, ...] = (Snippet(title="Shell", language="sh", code="run it", install="get it"),)
+        self.finished: tuple[str, ...] = ()
+        self.there: dict[str, str] = {"gguf/int4": "v1.0"}
+        self.places: dict[str, str] = {"gguf/int4": TARGET}
         self.error: PhimillError | None = None
         self.interruption: BaseException | None = None
         self.paused = False
@@ -158,7 +164,22 @@ class FakeMill:
 
     def check(self, text: str, namespace: str | None = None, *, anonymous: bool = False) -> CheckReport:
         self._called("check", text, namespace)
-        return CheckReport(release=release(text), verdicts=self.verdicts, published={"gguf/int4": "v1.0"})
+        return CheckReport(release=release(text), verdicts=self.verdicts, published=self.there, places=self.places)
+
+    def search(self, text: str, *, anonymous: bool = False) -> tuple[Found, ...]:
+        self._called("search", text)
+        return tuple(one for one in self.findable if text.lower() in one.repo.lower())
+
+    def namespaces(self) -> tuple[str, ...]:
+        self._called("namespaces")
+        return ("phimill", "millbot")
+
+    def pull(self, repo: str) -> tuple[Snippet, ...]:
+        self._called("pull", repo)
+        return self.ways
+
+    def steps(self, build_id: str) -> tuple[str, ...]:
+        return self.finished
 
     def advise(
         self,
@@ -178,7 +199,7 @@ class FakeMill:
         self._called("plan", text, tuple(asked), namespace)
         return Plan(
             namespace=namespace or "phimill",
-            release=release(text),
+            release=release(text.partition("@")[0]),
             verdicts=self.verdicts,
             builds=self.planned,
             repos=(TARGET,),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -19,32 +18,18 @@ from bot.ui.releases_tab import releases_tab
 if TYPE_CHECKING:
     from bot.desk import Desk
 
-CSS = Path(__file__).with_name("page.css")
-ICON = Path(__file__).with_name("icon.svg")
-
-
-def theme() -> gr.themes.Base:
-    """Gradio's look with the system's own fonts: the page must not call anywhere."""
-    sans = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
-    return gr.themes.Default(
-        primary_hue="blue",
-        neutral_hue="gray",
-        font=sans,
-        font_mono=("ui-monospace", "Menlo", "Consolas", "monospace"),
-    )
-
 
 def build_page(desk: Desk) -> gr.Blocks:
     """The page, bound to one desk."""
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(_heading(desk), **PLAIN)
-        with gr.Tabs() as tabs:
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab(label("page.tab_builds"), id="builds"):
                 builds_tab(desk, page)
             with gr.Tab(label("page.tab_releases"), id="releases"):
                 releases_tab(desk, page)
             with gr.Tab(label("page.tab_convert"), id="convert"):
-                convert_tab(desk)
+                convert_tab(desk, page)
             with gr.Tab(label("page.tab_advice"), id="advice"):
                 advice_tab(desk)
         open_by_address(page, tabs)

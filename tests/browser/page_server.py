@@ -11,8 +11,10 @@ from bot.api import create_app
 from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
 from bot.mill import Plan, ReleaseRow
 from bot.models import Status
+from bot.search import Found
 from bot.settings import Settings
 
+TABS = ("builds", "releases", "convert", "advice")
 EVIL = "<img src=x onerror=alert(1)>${alert(2)}{{constructor}}"
 
 
@@ -29,7 +31,9 @@ class SteadyMill(FakeMill):
 def filled_mill() -> FakeMill:
     """A mill with a build of every kind, and hostile words wherever words come from outside."""
     mill = SteadyMill(Settings(namespace="phimill"))
-    going = Progress(stage="convert", recipe="gguf/int4", done=3e8, total=1.2e9, unit="B", eta=75)
+    going = Progress(
+        stage="convert", recipe="gguf/int4", done=3e8, total=1.2e9, unit="B", eta=75, memory=2_500_000_000
+    )
     refused = VariantResult(recipe="gguf/fp32", status="refused", reason=EVIL)
     mill.known = [
         build("a" * 32, Phase.RUNNING, progress=going),
@@ -45,7 +49,13 @@ def filled_mill() -> FakeMill:
         ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int4", state="published", tag="v1.0", kl=0.01),
         ReleaseRow(repo="microsoft/Phi-4", sha=SHA, recipe="gguf/int8", state="refused", detail=EVIL),
     )
-    mill.verdicts = (verdict("gguf/int4"), verdict("gguf/int8", Status.CAVEAT, EVIL))
+    mill.verdicts = (
+        verdict("gguf/int4"),
+        verdict("gguf/int8", Status.CAVEAT, EVIL),
+        verdict("gguf/fp16", Status.UNSUPPORTED, EVIL),
+    )
+    mill.findable = (*mill.findable, Found(repo=f"mallory/{EVIL}", release=False))
+    mill.finished = ("release", "convert gguf/fp16", "prove gguf/fp16")
     return mill
 
 
