@@ -51,7 +51,7 @@ def _states(build: Build, recipe: str, steps: Sequence[str]) -> dict[str, State]
     states: dict[str, State] = {stage: "done" if f"{stage} {recipe}" in steps else "ahead" for stage in STAGES}
     first = next((stage for stage in STAGES if states[stage] == "ahead"), None)
     if ended == "gate_failed":
-        states["prove"], states["publish"] = "failed", "left"
+        states = {"convert": "done", "prove": "failed", "publish": "left"}
     elif ended == "refused":
         states = dict.fromkeys(STAGES, "left")
     elif build.over and first is not None:

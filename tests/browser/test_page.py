@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from page_server import EVIL
 from playwright.sync_api import Page, expect
 
 

@@ -111,3 +111,16 @@ def test_the_last_word_of_a_stage_is_never_dropped(journal: Journal) -> None:
     found = journal.progress("a")
     assert found is not None
     assert found.percent == 100
+
+
+def test_the_memory_a_child_holds_is_told_until_it_ends(journal: Journal) -> None:
+    telling = Telling(journal, "a", "convert", "gguf/int4")
+    telling.memory(5_000)
+    telling.progress("export", 1, 2, "files")
+    said = journal.progress("a")
+    assert said is not None
+    assert (said.memory, said.stage) == (5_000, "convert: export")
+    telling.memory(0)
+    said = journal.progress("a")
+    assert said is not None
+    assert said.memory is None
