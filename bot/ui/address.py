@@ -43,16 +43,18 @@ def open_by_address(page: gr.Blocks, tabs: gr.Tabs) -> None:
         wanted = tab_of(request.query_params)
         return gr.Tabs(selected=wanted) if wanted in known else gr.skip()
 
-    page.load(opened, None, tabs, show_progress="hidden", api_visibility="private")
+    page.load(opened, None, tabs, show_progress="hidden", api_visibility="private").then(
+        None, None, None, js="() => { window.tabIsOpen = true; }"
+    )
     for name, tab in known.items():
         own = [parameter for parameter, shown in SHOWN_IN.items() if shown == name]
-        first = str(name == next(iter(known))).lower()
-        tab.select(None, js=FOLLOW % (name, own, first))
+        tab.select(None, js=FOLLOW % (name, own))
 
 
-# Leaves an address alone that opened this very tab, among them the bare one, which opens the first.
+# The first tab is shown, and so selected, before the address has been read: that is nobody's wish. An address that
+# opened this very tab is left alone.
 FOLLOW = """() => {
   const tab = '%s', parameters = new URLSearchParams(location.search);
-  if (parameters.get('tab') === tab || %s.some(own => parameters.has(own)) || (%s && !location.search)) return;
+  if (!window.tabIsOpen || parameters.get('tab') === tab || %s.some(own => parameters.has(own))) return;
   history.replaceState(null, '', '?tab=' + tab);
 }"""
