@@ -157,7 +157,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
     from bot.ui.boards import Boards
     from bot.ui.feed import LINK, add_feed
     from bot.ui.language import translations
-    from bot.ui.page import CSS, ICON, theme
+    from bot.ui.theme import CSS, ICON, head, theme
 
     desk = Desk(mill)
     boards = Boards(desk)
@@ -171,7 +171,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
         theme=theme(),
         i18n=translations(),
         css_paths=CSS,
-        head=LINK,
+        head=head() + LINK,
         favicon_path=str(ICON),
         footer_links=[],
         run_history=False,

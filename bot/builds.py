@@ -102,7 +102,10 @@ class Failure(Frozen):
 
 
 class Progress(Frozen):
-    """The newest thing a running build said about itself. `eta` is seconds, `unit` what `done` and `total` count."""
+    """The newest thing a running build said about itself. `eta` is seconds, `unit` what `done` and `total` count.
+
+    `memory` are the bytes that the child at work holds, where one is at work.
+    """
 
     stage: str
     recipe: str | None = None
@@ -110,6 +113,7 @@ class Progress(Frozen):
     total: float = 0
     unit: str = ""
     eta: float | None = None
+    memory: int | None = None
 
     @property
     def percent(self) -> float | None:

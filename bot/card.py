@@ -89,13 +89,7 @@ def render(publication: Publication, backend: BackendInfo, *, hub: str = HUB) ->
     front = yaml.safe_dump(_front_matter(publication, backend, hub), sort_keys=False, width=10_000)
     tag = publication.version if publication.complete else "main"
     pick = choose(publication)
-    values = names(
-        repo=publication.repo,
-        source=publication.source,
-        tag=tag,
-        file=pick.files[0].path if pick and pick.files else "",
-        context=_context(publication),
-    )
+    values = _values(publication)
     body = _template().render(
         p=publication,
         backend=backend,
@@ -109,7 +103,7 @@ def render(publication: Publication, backend: BackendInfo, *, hub: str = HUB) ->
         runtime_differs=_runtime_differs(publication),
         devices=by_device(publication, _context(publication)),
         context=_context(publication),
-        snippets=[(s.title, s.language, s.install, fill(s.code, values)) for s in backend.snippets],
+        snippets=pull(publication, backend),
         by_hand=lambda v: fill("\n".join(v.by_hand), {**values, "base": str(v.facts.get("base", "f32"))}),
         stop_note=stop_note,
         sample_characters=SAMPLE_CHARACTERS,
@@ -118,6 +112,23 @@ def render(publication: Publication, backend: BackendInfo, *, hub: str = HUB) ->
         statement=STATEMENT_PATH,
     )
     return f"---\n{front}---\n\n{body}"
+
+
+def pull(publication: Publication, backend: BackendInfo) -> list[tuple[str, str, str, str]]:
+    """The ways to run it: title, language, what to install first, and the code for the variant to start with."""
+    values = _values(publication)
+    return [(s.title, s.language, s.install, fill(s.code, values)) for s in backend.snippets]
+
+
+def _values(publication: Publication) -> dict[str, str]:
+    pick = choose(publication)
+    return names(
+        repo=publication.repo,
+        source=publication.source,
+        tag=publication.version if publication.complete else "main",
+        file=pick.files[0].path if pick and pick.files else "",
+        context=_context(publication),
+    )
 
 
 def choose(publication: Publication) -> PublishedVariant | None:

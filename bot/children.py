@@ -60,6 +60,7 @@ class Children:
             if work.out is not None:
                 Workspace(self._settings).clear(work.out)
             reply, grant = self._admitted(work, self._admission.budget, request, telling)
+        telling.memory(0)
         outcome = reply.outcome
         self._peaks.remember(work.name, self._parameters, outcome.peak_memory)
         telling.log(
@@ -92,5 +93,6 @@ class Children:
         return converter.call(
             work.backend, request, read=[self._code, *work.read], write=write, work=folder, limits=limits,
             on_progress=telling.progress, on_log=telling.log, cancelled=self._steps.cancelled,
+            on_memory=telling.memory,
             settings=self._settings,
         )  # fmt: skip

@@ -66,6 +66,7 @@ def call(
     on_progress: Callable[[str, float, float, str], None],
     on_log: Callable[[str, str], None],
     cancelled: Callable[[], bool] = lambda: False,
+    on_memory: Callable[[int], None] = lambda _: None,
     settings: Settings | None = None,
 ) -> Reply:
     """Have `backend` answer one request, in the sandbox, in the calling thread.
@@ -74,6 +75,7 @@ def call(
         request: the JSON object of `converters/base.py`; paths in it are absolute.
         read, write, work: see `sandbox.run`; the backend's own code and environment are added.
         on_progress: gets stage, done, total and unit.
+        on_memory: see `sandbox.run`.
         on_log: gets level and text. What the backend's libraries print comes as `debug`.
 
     Raises:
@@ -98,6 +100,7 @@ def call(
         on_line=listener.line,
         on_log=listener.log,
         cancelled=cancelled,
+        on_memory=on_memory,
         env={"PYTHONPATH": str(code), "PYTHONHASHSEED": "0"},
         strict=settings.sandbox == "strict",
     )

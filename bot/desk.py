@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bot.advisor import Advice
     from bot.comparison import Compared
     from bot.mill import CheckReport, Mill, Plan, ReleaseRow
+    from bot.recipes import Snippet
+    from bot.search import Found
 
 RECENT = 20  # builds by which the queue's pace is judged
 
@@ -40,6 +42,15 @@ class Desk:
         """
         self._limits.read(visitor)
         return self.mill.check(text, namespace, by=visitor)
+
+    def search(self, visitor: Visitor, text: str) -> tuple[Found, ...]:
+        """Public repos by a few letters of their names, Phi releases first; for the operator all the mill sees.
+
+        Raises:
+            Busy: too many searches from one address.
+        """
+        self._limits.search(visitor)
+        return self.mill.search(text, anonymous=not visitor.operator)
 
     def advise(
         self, visitor: Visitor, text: str, device: str, memory: int | None = None, context: int | None = None
@@ -118,6 +129,15 @@ class Desk:
     def log(self, visitor: Visitor, build_id: str, after: int = 0) -> tuple[LogLine, ...]:
         """A build's log lines numbered above `after`. Raises as `build`."""
         return self.mill.log(self.build(visitor, build_id).id, after)
+
+    def steps(self, visitor: Visitor, build_id: str) -> tuple[str, ...]:
+        """The steps that a build has finished. Raises as `build`."""
+        return self.mill.steps(self.build(visitor, build_id).id)
+
+    def pull(self, visitor: Visitor, repo: str) -> tuple[Snippet, ...]:
+        """How to get and run what stands in a repo that the visitor may see, as its card says. Raises as `check`."""
+        self._limits.read(visitor)
+        return self.mill.pull(repo, by=visitor)
 
     def may_end(self, visitor: Visitor, build: Build) -> bool:
         """Whether the visitor may cancel or retry this build."""

@@ -201,6 +201,11 @@ class Engine:
         parked = self._journal.parked()
         return self._view(next(iter(builds.values())), self._waiting(parked), parked)
 
+    def steps(self, build: str) -> tuple[str, ...]:
+        """The names of the steps that a build has finished, in order."""
+        done = self._client.list_workflow_steps(build) or ()
+        return tuple(step["function_name"] for step in done if step["error"] is None)
+
     def cancel(self, prefix: str) -> Build:
         """Stop a build for good; its running child dies within a second or two."""
         build = self.build(prefix)

@@ -123,6 +123,19 @@ class Hub:
 
         return [_summary(info) for info in self._once(org, listing) if info.sha]
 
+    def search(self, words: str, limit: int = 50) -> list[RepoSummary]:
+        """The model repos whose names hold these words, the most popular first. One call.
+
+        Raises:
+            HubUnreachable, AccessDenied
+        """
+
+        def listing() -> list[ModelInfo]:
+            fields = list(SUMMARY_FIELDS)
+            return list(self._api.list_models(search=words, limit=limit, expand=fields, sort="downloads"))  # type: ignore[arg-type]
+
+        return [_summary(info) for info in self._once(words, listing) if info.sha]
+
     def tree(self, repo: str, sha: str) -> tuple[SourceFile, ...]:
         """Every file of `repo` at `sha`, with size and digest. One call per thousand files.
 

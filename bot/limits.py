@@ -52,6 +52,7 @@ class Limits:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._reads = Allowance(settings.address_reads, MINUTE)
+        self._searches = Allowance(settings.address_searches, MINUTE)
         self._persons = Allowance(settings.person_daily, DAY)
         self._addresses = Allowance(settings.address_daily, DAY)
 
@@ -63,6 +64,15 @@ class Limits:
         """
         if not visitor.operator and (wait := self._reads.take(network(visitor.address))):
             raise Busy("Too many questions from your network address.", come_back(wait))
+
+    def search(self, visitor: Visitor) -> None:
+        """Count a search, of which people make one per letter.
+
+        Raises:
+            Busy: too many from this address.
+        """
+        if not visitor.operator and (wait := self._searches.take(network(visitor.address))):
+            raise Busy("Too many searches from your network address.", come_back(wait))
 
     def build(self, visitor: Visitor, count: int, unfinished: Sequence[Build], ended: Sequence[Build]) -> None:
         """Count `count` new builds. `unfinished` are all that wait or run, `ended` the last ones that ended.

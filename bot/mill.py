@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 from huggingface_hub import get_token
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
-from bot import accounts, advisor, catalog, comparison, devices, preflight, recipes, releases
+from bot import accounts, advisor, card, catalog, comparison, devices, preflight, recipes, releases
 from bot.advisor import Advice
 from bot.build import Builder
 from bot.builds import Build, BuildRequest, LogLine, Phase, Progress
@@ -23,8 +23,10 @@ from bot.models import Frozen, Release, RepoRef, Verdict
 from bot.planning import Plan, Planning
 from bot.publication import CARD_PATH, Summary
 from bot.publisher import Publisher, documents
+from bot.recipes import Snippet
 from bot.reconciler import Reconciler, ours, standing
 from bot.releases import ReleaseRow
+from bot.search import Found, Search
 from bot.settings import Settings, get_settings
 from bot.tokens import Keyring
 from bot.visitor import OPERATOR, Visitor
@@ -39,11 +41,12 @@ Event = tuple[str, Progress | LogLine | Build]
 
 
 class CheckReport(Frozen):
-    """The verdict on a release. `published` maps recipes to the tag they already stand under."""
+    """The verdict on a release. `published` maps recipes to the tag they already stand under, `places` to the repo."""
 
     release: Release
     verdicts: tuple[Verdict, ...]
     published: dict[str, str]
+    places: dict[str, str] = Field(default_factory=dict)
 
 
 class Preview(Frozen):
@@ -111,13 +114,42 @@ class Mill:
         """
         release, verdicts = self._look(text, by)
         made_from = catalog.classify_files(release).made_from
-        published = {
-            recipe: mark.version
-            for summary in self._standing(release, namespace, by).values()
+        there = {
+            recipe: (repo, mark.version)
+            for repo, summary in self._standing(release, namespace, by).items()
             for recipe, mark in summary.recipes.items()
             if mark.made_from == made_from and mark.version
         }
-        return CheckReport(release=release, verdicts=verdicts, published=published)
+        return CheckReport(
+            release=release,
+            verdicts=verdicts,
+            published={recipe: tag for recipe, (_, tag) in there.items()},
+            places={recipe: repo for recipe, (repo, _) in there.items()},
+        )
+
+    @cached_property
+    def _search(self) -> Search:
+        return Search(self.hub, self.settings.watch)
+
+    @cached_property
+    def _public_search(self) -> Search:
+        return Search(Hub(self.settings.endpoint), self.settings.watch)
+
+    def search(self, text: str, *, anonymous: bool = False) -> tuple[Found, ...]:
+        """Repos by a few letters of their names, Phi releases first; with `anonymous`, what strangers may see."""
+        return (self._public_search if anonymous else self._search)(text)
+
+    def pull(self, repo: str, *, by: Visitor = OPERATOR) -> tuple[Snippet, ...]:
+        """How to get and run what stands in a repo of ours, as its card says it. Nothing for a repo without variants.
+
+        Raises:
+            NotOurs: it was not made by phimill.
+        """
+        held = self._publisher_of(by).head(repo).publication
+        if held is None or not held.variants:
+            return ()
+        ways = card.pull(held, recipes.backends()[held.backend])
+        return tuple(Snippet(title=t, language=lang, install=first, code=code) for t, lang, first, code in ways)
 
     def advise(
         self,
@@ -259,6 +291,10 @@ class Mill:
     def build(self, id_prefix: str, seen: Callable[[BuildRequest], bool] = lambda _: True) -> Build:
         """The one build whose id starts so, among those that are `seen`."""
         return self.engine.build(id_prefix, seen)
+
+    def steps(self, build_id: str) -> tuple[str, ...]:
+        """The steps that a build has finished, by their names, in order."""
+        return self.engine.steps(build_id)
 
     def log(self, build_id: str, after: int = 0) -> tuple[LogLine, ...]:
         """A build's log lines numbered above `after`."""

@@ -54,6 +54,7 @@ def run(
     on_line: Callable[[str], None],
     on_log: Callable[[str], None],
     cancelled: Callable[[], bool] = lambda: False,
+    on_memory: Callable[[int], None] = lambda _: None,
     env: Mapping[str, str] | None = None,
     strict: bool | None = None,
 ) -> Outcome:
@@ -66,6 +67,7 @@ def run(
         work: an existing folder; the run's home and temporary files live, and go, with a folder made in it.
         on_line: gets each line of stdout. An over-long line arrives in pieces of `limits.line` bytes.
         on_log: gets each line of stderr.
+        on_memory: is told, a few times a second, how many bytes it holds.
         env: variables added to the few that are set.
         strict: refuse to run without Landlock and seccomp. Unset: as the settings say.
 
@@ -93,7 +95,7 @@ def run(
         }
         environment = _environment(argv[0], scratch, limits) | dict(env or {})
         with Child(spec, environment, stdin, scratch) as child:
-            return child.watch(limits, on_line, on_log, cancelled)
+            return child.watch(limits, on_line, on_log, cancelled, on_memory)
 
 
 @lru_cache(maxsize=1)

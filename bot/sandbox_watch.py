@@ -116,6 +116,7 @@ class Child:
         on_line: Callable[[str], None],
         on_log: Callable[[str], None],
         cancelled: Callable[[], bool],
+        on_memory: Callable[[int], None] = lambda _: None,
     ) -> Outcome:
         """Hand over output and enforce the limits until the command has ended."""
         streams: tuple[Any, ...] = (*self._pipes, self.control)
@@ -139,7 +140,7 @@ class Child:
                         # The launcher leaves nobody who could still write, unless it was itself killed.
                         end = time.monotonic() + (LAST_WORDS if self._exit else 0)
                 if time.monotonic() >= due:
-                    self._check(limits, cancelled)
+                    on_memory(self._check(limits, cancelled))
                     due = time.monotonic() + TICK
         return self._outcome(limits)
 
@@ -153,7 +154,8 @@ class Child:
         else:
             self._exit = message
 
-    def _check(self, limits: Limits, cancelled: Callable[[], bool]) -> None:
+    def _check(self, limits: Limits, cancelled: Callable[[], bool]) -> int:
+        """Enforce the limits; the bytes that are held now."""
         if cancelled():
             raise BuildCancelled("The build was cancelled.")
         if time.monotonic() - self.started > limits.wall:
@@ -182,6 +184,7 @@ class Child:
                     f"Only {free / GIB:.1f} GiB of disk are left; {limits.disk_floor / GIB:.1f} must stay.",
                     "Free some disk, or lower PHIMILL_DISK_FLOOR.",
                 )
+        return held
 
     def _outcome(self, limits: Limits) -> Outcome:
         if self._exit is None or self._exit["exit"] is None:

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     address_reads: int = Field(
         default=60, gt=0, description="Checks, advice and plans that one address may ask for in a minute."
     )
+    address_searches: int = Field(
+        default=240, gt=0, description="Searches, one per letter typed, that one address may make in a minute."
+    )
     queue_limit: int = Field(default=100, gt=0, description="Builds of people in the queue, after which it is full.")
     proxies: int = Field(
         default=0,

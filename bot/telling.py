@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.builds import Progress
 
 QUIET_SECONDS = 0.5
+MEMORY_SECONDS = 2.0
 
 
 class Ear(Protocol):
@@ -30,7 +31,8 @@ class Telling:
         self._recipe = recipe
         self._part = ""
         self._part_began = time.monotonic()
-        self._last = 0.0
+        self._last = self._held = 0.0
+        self._said: Progress | None = None
         self.log("info", f"{stage} {recipe or ''}".strip())
         self.progress("", 0, 0, "")
 
@@ -50,6 +52,19 @@ class Telling:
         elapsed = now - self._part_began
         eta = elapsed * (total - done) / done if done and total and elapsed > 1 else None
         stage = f"{self._stage}: {part}" if part else self._stage
-        said = Progress(stage=stage, recipe=self._recipe, done=done, total=total, unit=unit, eta=eta)
+        memory = self._said.memory if self._said else None
+        self._say(
+            Progress(stage=stage, recipe=self._recipe, done=done, total=total, unit=unit, eta=eta, memory=memory)
+        )
+
+    def memory(self, held: int) -> None:
+        """Say how many bytes the child at work holds: 0 once it has ended. Said every two seconds at most."""
+        now = time.monotonic()
+        if self._said is not None and (not held or now - self._held > MEMORY_SECONDS):
+            self._held = now
+            self._say(self._said.model_copy(update={"memory": held or None}))
+
+    def _say(self, said: Progress) -> None:
+        self._said = said
         with suppress(SQLAlchemyError):
             self._ear.set_progress(self._build, said)

@@ -16,6 +16,7 @@ from bot.fitting import Footprint
 from bot.mill import CheckReport, Event, Plan, Preview, ReleaseRow
 from bot.models import Needs, Precision, Release, RepoRef, SourceFile, Status, Traits, Verdict
 from bot.recipes import Snippet
+from bot.search import Found
 from bot.settings import Settings
 from bot.visitor import OPERATOR, Visitor
 
@@ -149,6 +150,11 @@ class FakeMill:
         self.rows: tuple[ReleaseRow, ...] = ()
         self.answer = advice(choice("gguf/int4"), choice("gguf/q4_0", 600_000_000, published=False))
         self.compared: tuple[Compared, ...] = ()
+        self.findable: tuple[Found, ...] = (Found(repo=REPO, release=True), Found(repo="ann/tuned-phi", release=False))
+        self.ways: tuple[Snippet, ...] = (Snippet(title="Shell", language="sh", code="run it", install="get it"),)
+        self.finished: tuple[str, ...] = ()
+        self.there: dict[str, str] = {"gguf/int4": "v1.0"}
+        self.places: dict[str, str] = {"gguf/int4": TARGET}
         self.error: PhimillError | None = None
         self.interruption: BaseException | None = None
         self.paused = False
@@ -163,7 +169,22 @@ class FakeMill:
 
     def check(self, text: str, namespace: str | None = None, *, by: Visitor = OPERATOR) -> CheckReport:
         self._called("check", text, namespace)
-        return CheckReport(release=release(text), verdicts=self.verdicts, published={"gguf/int4": "v1.0"})
+        return CheckReport(release=release(text), verdicts=self.verdicts, published=self.there, places=self.places)
+
+    def search(self, text: str, *, anonymous: bool = False) -> tuple[Found, ...]:
+        self._called("search", text)
+        return tuple(one for one in self.findable if text.lower() in one.repo.lower())
+
+    def namespaces(self) -> tuple[str, ...]:
+        self._called("namespaces")
+        return ("phimill", "millbot")
+
+    def pull(self, repo: str, *, by: Visitor = OPERATOR) -> tuple[Snippet, ...]:
+        self._called("pull", repo)
+        return self.ways
+
+    def steps(self, build_id: str) -> tuple[str, ...]:
+        return self.finished
 
     def advise(
         self,
@@ -179,9 +200,6 @@ class FakeMill:
         device(device_id)
         return self.answer
 
-    def namespaces(self) -> tuple[str, ...]:
-        return ("phimill", "millbot")
-
     def plan(
         self,
         text: str,
@@ -194,7 +212,7 @@ class FakeMill:
         self._called("plan", text, tuple(asked), namespace)
         return Plan(
             namespace=namespace or by.name or "phimill",
-            release=release(text),
+            release=release(text.partition("@")[0]),
             verdicts=self.verdicts,
             builds=tuple(r.model_copy(update={"asker": by.name, "private": private}) for r in self.planned),
             repos=(TARGET,),

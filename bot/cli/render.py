@@ -92,7 +92,7 @@ def verdicts(given: Sequence[Verdict], published: dict[str, str]) -> RenderableT
         needs = verdict.needs
         shown.add_row(
             cell(verdict.recipe),
-            cell(words.VERDICT_WORDS[verdict.status], VERDICT_STYLES[verdict.status]),
+            cell(words.verdict(verdict.status), VERDICT_STYLES[verdict.status]),
             cell(words.size(needs.output) if needs else ""),
             cell(words.size(needs.memory) if needs else ""),
             cell(words.size(needs.disk) if needs else ""),
@@ -134,7 +134,7 @@ def results(ended: Sequence[VariantResult]) -> RenderableType:
     for result in ended:
         shown.add_row(
             cell(result.recipe),
-            cell(words.RESULT_WORDS[result.status], RESULT_STYLES[result.status]),
+            cell(words.result(result.status), RESULT_STYLES[result.status]),
             cell(words.size(result.bytes)),
             cell(words.nats(result.kl_mean)),
             cell(words.share(result.top1)),

@@ -118,7 +118,7 @@ def _row(one: Candidate, *, chosen: bool) -> list[Text]:
     if one.status == "measured":
         said, style = ("chosen", "bold green") if chosen else ("" if one.within else "too large", "dim")
     else:
-        said, style = words.RESULT_WORDS[one.status], RESULT_STYLES[one.status]
+        said, style = words.result(one.status), RESULT_STYLES[one.status]
     fidelity = one.fidelity
     return [
         cell(one.recipe, "bold" if chosen else ""),

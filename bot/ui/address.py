@@ -46,15 +46,14 @@ def open_by_address(page: gr.Blocks, tabs: gr.Tabs) -> None:
     page.load(opened, None, tabs, show_progress="hidden", api_visibility="private").then(None, js=OPENED)
     for name, tab in known.items():
         own = [parameter for parameter, shown in SHOWN_IN.items() if shown == name]
-        first = str(name == next(iter(known))).lower()
-        tab.select(None, js=FOLLOW % (name, own, first))
+        tab.select(None, js=FOLLOW % (name, own))
 
 
-OPENED = "() => { window.openedByAddress = true; }"
-# Leaves an address alone that opened this very tab, and any while the page still opens: its first tab is selected
-# before the one that was asked for.
+OPENED = "() => { window.tabIsOpen = true; }"
+# The first tab is shown, and so selected, before the address has been read: that is nobody's wish. An address that
+# opened this very tab is left alone.
 FOLLOW = """() => {
   const tab = '%s', parameters = new URLSearchParams(location.search);
-  const own = parameters.get('tab') === tab || %s.some(own => parameters.has(own)) || (%s && !location.search);
-  if (window.openedByAddress && !own) history.replaceState(null, '', '?tab=' + tab);
+  if (!window.tabIsOpen || parameters.get('tab') === tab || %s.some(own => parameters.has(own))) return;
+  history.replaceState(null, '', '?tab=' + tab);
 }"""

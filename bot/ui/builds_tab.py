@@ -1,4 +1,4 @@
-"""The queue: what runs, what waits, what ended, and everything about the build that was picked."""
+"""The queue: what runs, what waits, what ended; and the page of the one build that the address names."""
 
 from __future__ import annotations
 
@@ -8,94 +8,120 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from bot.builds import Build, LogLine, Phase
+from bot import sandbox
+from bot.builds import Build, Phase
 from bot.desk import Desk
 from bot.errors import PhimillError
 from bot.ui import build_view
-from bot.ui.access import people_may_build
+from bot.ui.address import link_to
 from bot.ui.asking import asked
-from bot.ui.markup import EMPTY, PLAIN, complaint
+from bot.ui.language import label, say
+from bot.ui.markup import EMPTY, PLAIN, complaint, tag
 from bot.ui.recent import Recent
-from bot.visitor import STRANGER, Visitor
+from bot.ui.snippet_view import COPY, snippets
+from bot.visitor import OPERATOR, Visitor
 
 REFRESH_SECONDS = 2.0
 LISTED = 50
 LOG_LINES = 400
-# The table reports the row that was clicked, or whose button was pressed from the keyboard.
+# A link to a build opens it in place, unless it is to open elsewhere. The row around it does the same.
 PICK = """
 element.addEventListener('click', event => {
-  const row = event.target.closest('[data-build]');
-  if (row) trigger('pick', {build: row.dataset.build});
+  const row = event.target.closest('[data-build]'), link = event.target.closest('a');
+  if (!row || event.ctrlKey || event.metaKey || event.shiftKey || (link && link.target)) return;
+  event.preventDefault();
+  history.pushState(null, '', row.dataset.build ? '?build=' + row.dataset.build : '?tab=builds');
+  trigger('pick', {});
 });
 """
 
 
 def builds_tab(desk: Desk, page: gr.Blocks) -> None:
     """Fill the tab, and keep it up to date."""
-    allowed = people_may_build(desk.settings)
-    recent = Recent(lambda: (desk.builds(STRANGER, LISTED), desk.mill.paused), REFRESH_SECONDS / 2)
-    picked, said, shown = gr.State(""), gr.State(EMPTY), gr.State(())
-    table = gr.HTML(js_on_load=PICK, **PLAIN)
+    recent = Recent(lambda: (desk.builds(OPERATOR, LISTED), desk.mill.paused), REFRESH_SECONDS / 2)
+    said, shown = gr.State(EMPTY), gr.State(())
+    top = gr.HTML(js_on_load=PICK, min_height=120, **PLAIN)
     with gr.Row():
-        cancel = gr.Button("Cancel this build", visible=False, size="sm", scale=0, min_width=160)
-        retry = gr.Button("Try this build again", visible=False, size="sm", scale=0, min_width=160)
-    details = gr.HTML(**PLAIN)
+        cancel = gr.Button(label("builds.cancel"), visible=False, size="sm", scale=0, min_width=160)
+        retry = gr.Button(label("builds.retry"), visible=False, size="sm", scale=0, min_width=160)
     log = gr.HTML(**PLAIN)
-    outputs = [shown, table, details, log, cancel, retry]
-    look = asked(desk, partial(_look, recent))
+    ways = gr.HTML(js_on_load=COPY, **PLAIN)
+    outputs = [shown, top, log, ways, cancel, retry]
+    look = asked(desk, partial(_look, recent), at="build")
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-    page.load(look, [picked, said, shown], outputs, **quiet)
-    gr.Timer(REFRESH_SECONDS).tick(look, [picked, said, shown], outputs, concurrency_limit=8, **quiet)
-    table.pick(_picked, None, [picked, said], **quiet).then(look, [picked, said, shown], outputs, **quiet)
-    if allowed:
-        for button, action in ((cancel, Desk.cancel), (retry, Desk.retry)):
-            button.click(asked(desk, partial(_act, recent, action)), picked, [picked, said], **quiet).then(
-                look, [picked, said, shown], outputs, **quiet
-            )
+    page.load(look, [said, shown], outputs, **quiet)
+    gr.Timer(REFRESH_SECONDS).tick(look, [said, shown], outputs, concurrency_limit=8, **quiet)
+    top.pick(lambda: EMPTY, None, said, **quiet).then(look, [said, shown], outputs, **quiet)
+    for button, action in ((cancel, Desk.cancel), (retry, Desk.retry)):
+        act = asked(desk, partial(_act, recent, action), at="build")
+        button.click(act, None, [said, shown], **quiet).then(look, [said, shown], outputs, **quiet)
 
 
-def _picked(event: gr.EventData) -> tuple[str, Markup]:
-    """Remember the build that was picked, and forget what was said about the last one."""
-    return str(getattr(event, "build", "")), EMPTY
-
-
-def _act(recent: Recent[Any], action: Any, desk: Desk, who: Visitor, picked: str) -> tuple[str, Markup]:
+def _act(recent: Recent[Any], action: Any, desk: Desk, who: Visitor, build: str) -> tuple[Markup, tuple[Any, ...]]:
+    """Do it, and forget what was shown. The address stays: it names the newest attempt at this build."""
     recent.forget()
     try:
-        return action(desk, who, picked).id, EMPTY
+        action(desk, who, build)
     except PhimillError as error:
-        return picked, complaint(error)
+        return complaint(error), ()
+    return EMPTY, ()
 
 
 def _look(
-    recent: Recent[Any], desk: Desk, who: Visitor, picked: str, said: Markup, shown: tuple[Any, ...]
+    recent: Recent[Any], desk: Desk, who: Visitor, build: str, said: Markup, shown: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """Everything the tab shows; what did not change is not sent again, so that selected text stays so."""
-    try:
-        builds, paused = recent.get()
-        listing = build_view.listing(builds, paused, picked, desk.settings.endpoint)
-    except PhimillError as error:
-        listing = complaint(error)
-    try:
-        one, lines = _one(desk, who, picked)
-    except PhimillError as error:
-        one, lines, said = None, (), complaint(error)
-    fresh: tuple[Any, ...] = (
-        str(listing),
-        str(said + build_view.details(one, desk.settings.endpoint)) if one else str(said),
-        str(build_view.log(lines)),
-        one is not None and not one.over and desk.may_end(who, one),
-        one is not None and one.phase in (Phase.FAILED, Phase.CANCELLED) and desk.may_end(who, one),
-    )
+    if build and shown and shown[-1] == build:
+        return shown, *[gr.skip()] * 5  # it is over: nothing about it changes any more
+    fresh = _one(desk, who, build, said) if build else _all(recent, desk, who)
     before = shown if len(shown) == len(fresh) else (None,) * len(fresh)
     changed = [gr.skip() if new == old else new for new, old in zip(fresh, before, strict=True)]
-    buttons = [gr.update(visible=item) if isinstance(item, bool) else item for item in changed[3:]]
+    buttons = [gr.update(visible=item) if isinstance(item, bool) else item for item in changed[3:5]]
     return fresh, *changed[:3], *buttons
 
 
-def _one(desk: Desk, who: Visitor, picked: str) -> tuple[Build | None, tuple[LogLine, ...]]:
-    if not picked:
-        return None, ()
-    build = desk.build(who, picked)
-    return build, desk.log(who, build.id)[-LOG_LINES:]
+def _all(recent: Recent[Any], desk: Desk, who: Visitor) -> tuple[Any, ...]:
+    try:
+        builds, paused = recent.get()
+        seen = [build for build in builds if who.sees(build.request)]
+        listing = build_view.listing(seen, paused, desk.settings.endpoint, who.language)
+    except PhimillError as error:
+        listing = complaint(error)
+    return str(listing), "", "", False, False, ""
+
+
+def _one(desk: Desk, who: Visitor, name: str, said: Markup) -> tuple[Any, ...]:
+    back, language = build_view.back(who.language), who.language
+    try:
+        build = desk.build(who, name)
+        lines, steps = desk.log(who, build.id)[-LOG_LINES:], desk.steps(who, build.id)
+    except PhimillError as error:
+        return str(back + complaint(error)), "", "", False, False, ""
+    tier = "" if build.over else str(sandbox.probe())
+    details = build_view.details(build, steps, tier, desk.settings.endpoint, language)
+    mine = desk.may_end(who, build)
+    return (
+        str(back + said + details),
+        str(build_view.log(lines, language)),
+        str(_ways(desk, who, build)),
+        not build.over and mine,
+        build.phase in (Phase.FAILED, Phase.CANCELLED) and mine,
+        name if build.over else "",
+    )
+
+
+def _ways(desk: Desk, who: Visitor, build: Build) -> Markup:
+    """When a build is over: how to get what it published, and a link to compare it."""
+    repos = dict.fromkeys(r.repo for r in build.results if r.repo and r.status in ("published", "already_published"))
+    if not build.over or not repos:
+        return EMPTY
+    parts = [tag("p", tag("a", say(who.language, "builds.compare"), href=link_to(compare=build.request.repo)))]
+    for repo in repos:
+        try:
+            given = desk.pull(who, repo)
+        except PhimillError as error:
+            parts.append(complaint(error))
+            continue
+        parts += [tag("h3", say(who.language, "builds.get", repo=repo)), snippets(given, who.language)]
+    return tag("div", *parts, cls="facts")

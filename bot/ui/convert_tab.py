@@ -1,119 +1,198 @@
-"""The form: what can be made of a release, and where people may, a request to make it."""
+"""The form: find a release, see what can be made of it, tick, see what would be published, and ask for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from bot.errors import PhimillError
-from bot.recipes import all_recipes
-from bot.ui import words
-from bot.ui.access import people_may_build
+from bot.mill import CheckReport
+from bot.offer import PRESETS, RECOMMENDED, Offer, allowed, offers, ticked
+from bot.recipes import by_id
+from bot.ui import verdict_view, words
+from bot.ui.access import can_sign_in
+from bot.ui.address import link_to
 from bot.ui.asking import asked
 from bot.ui.build_view import results
-from bot.ui.markup import EMPTY, PLAIN, chip, complaint, grid, link, note, row, tag
+from bot.ui.language import label, say
+from bot.ui.markup import EMPTY, PLAIN, complaint, note, tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bot.builds import Build
     from bot.desk import Desk
     from bot.mill import Plan
-    from bot.models import Release, Verdict
     from bot.visitor import Visitor
 
-ONLY_CHECKS = (
-    "This page has no sign-in, so it checks releases but does not convert on request. What the watched "
-    "organisations release is converted without asking. For anything else, run phimill yourself, with your "
-    "own token: phimill convert OWNER/NAME --to YOUR-NAME."
-)
+ADDRESS = "repo => { if (repo.trim()) history.replaceState(null, '', '?repo=' + encodeURIComponent(repo.trim())); }"
 
 
-def convert_tab(desk: Desk) -> None:
+def convert_tab(desk: Desk, page: gr.Blocks) -> None:
     """Fill the tab."""
-    allowed = people_may_build(desk.settings)
-    if not allowed:
-        gr.HTML(str(note(ONLY_CHECKS)), **PLAIN)
-    repo = gr.Textbox(label="Model repo on the Hub", placeholder="microsoft/Phi-4-mini-instruct", max_length=200)
-    with gr.Group(visible=allowed):
-        known = all_recipes()
-        chosen = gr.CheckboxGroup(
-            [(f"{recipe.title} · {recipe.id}", recipe.id) for recipe in known],
-            value=[recipe.id for recipe in known if recipe.default],
-            label="Recipes",
+    report, chosen = gr.State(None), gr.State(())
+    with gr.Row(equal_height=False):
+        repo = gr.Textbox(
+            label=label("convert.repo"),
+            info=label("convert.repo_info"),
+            placeholder="microsoft/Phi-4-mini-instruct",
+            max_length=200,
         )
-        target = gr.Textbox(
-            label="Publish to",
-            value=desk.settings.namespace or "",
-            placeholder="your token's own account",
-            max_length=96,
+        check = gr.Button(label("convert.check"), scale=0, min_width=120)
+    found = gr.HTML(js_on_load=verdict_view.CHOOSE, min_height=96, **PLAIN)
+    facts = gr.HTML(**PLAIN)
+    with gr.Column(visible=False) as order:
+        preset = gr.Radio(
+            [(label(f"convert.{p}"), p) for p in PRESETS], value=RECOMMENDED, label=label("convert.preset")
         )
-    with gr.Row():
-        check = gr.Button("Check", scale=0, min_width=160)
-        convert = gr.Button("Convert", variant="primary", visible=allowed, scale=0, min_width=160)
+    matrix = gr.HTML(js_on_load=verdict_view.TICK, **PLAIN)
+    preview = gr.HTML(**PLAIN)
+    with gr.Column(visible=False) as sending:
+        with gr.Row():
+            target = gr.Dropdown([], allow_custom_value=True, label=label("convert.target"))
+            private = gr.Checkbox(False, label=label("convert.private"))
+        convert = gr.Button(label("convert.convert"), variant="primary")
     answer = gr.HTML(**PLAIN)
-    seen: dict[str, Any] = {"show_progress_on": answer, "api_visibility": "private", "concurrency_limit": 2}
-    gr.on([check.click, repo.submit], asked(desk, _check), repo, answer, **seen)
-    if allowed:
-        convert.click(asked(desk, _convert), [repo, chosen, target], answer, **seen)
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    seen: dict[str, Any] = {"show_progress_on": facts, "api_visibility": "private", "concurrency_limit": 4}
+    wanted = [report, chosen, target, private]
+    looked = (
+        asked(desk, _check),
+        [repo, preset, target],
+        [report, chosen, facts, matrix, order, sending, preview, answer],
+    )
+    foreseen = (asked(desk, _preview), wanted, preview)
+
+    page.load(asked(desk, _welcome, at="repo"), None, [repo, found, target], **quiet).then(*looked, **seen).then(
+        *foreseen, **quiet
+    )
+    repo.input(asked(desk, _search), repo, found, trigger_mode="always_last", **quiet)
+    for begun in (check.click, repo.submit, found.pick(_picked, None, repo, **quiet).then):
+        begun(None, repo, None, js=ADDRESS).then(*looked, **seen).then(*foreseen, **quiet)
+    preset.input(asked(desk, _preset), [report, preset], [chosen, matrix], **quiet).then(*foreseen, **quiet)
+    matrix.pick(_boxes(desk), report, chosen, **quiet).then(*foreseen, **quiet)
+    gr.on([target.change, private.change], *foreseen, **quiet)
+    convert.click(asked(desk, _convert), wanted, answer, show_progress_on=answer, api_visibility="private")
 
 
-def _check(desk: Desk, who: Visitor, repo: str) -> str:
+def _welcome(desk: Desk, who: Visitor, repo: str) -> tuple[Any, ...]:
+    """What the form holds to begin with: the repo that the address names, and the accounts to publish to."""
     try:
-        report = desk.check(who, repo)
+        accounts = desk.namespaces(who)
+    except PhimillError:
+        accounts = ()  # without a token, or with the Hub away: what is asked for then says so
+    first = next(iter(accounts), desk.settings.namespace)
+    return repo, _search(desk, who, repo), gr.update(choices=list(accounts), value=first)
+
+
+def _search(desk: Desk, who: Visitor, text: str) -> str:
+    try:
+        return str(verdict_view.found(desk.search(who, text), who.language))
     except PhimillError as error:
         return str(complaint(error))
-    return str(_release(report.release) + verdicts(report.verdicts, report.published))
 
 
-def _convert(desk: Desk, who: Visitor, repo: str, chosen: list[str], target: str) -> str:
-    if not chosen:
-        return str(note("Choose at least one recipe.", kind="bad"))
+def _picked(event: gr.EventData) -> str:
+    return str(getattr(event, "repo", ""))
+
+
+def _check(desk: Desk, who: Visitor, repo: str, preset: str, target: str | None) -> tuple[Any, ...]:
+    hidden, shown = gr.update(visible=False), gr.update(visible=True)
+    if not repo.strip():
+        return None, (), "", "", hidden, hidden, "", ""
     try:
-        plan = desk.plan(who, repo, chosen, target.strip() or None)
+        report = desk.check(who, repo, target or None)
+    except PhimillError as error:
+        return None, (), str(complaint(error)), "", hidden, hidden, "", ""
+    given, may = offers(report, desk.settings), desk.may_build(who)
+    chosen = ticked(given, preset)
+    facts = verdict_view.facts(report.release, who.language) + verdict_view.grounds(report.verdicts, who.language)
+    matrix = verdict_view.matrix(given, chosen, desk.settings.endpoint, who.language, choice=may)
+    said = EMPTY if may else note(say(who.language, _why_not()), kind="good")
+    return report, chosen, str(facts), str(matrix), shown if may else hidden, shown if may else hidden, "", str(said)
+
+
+def _why_not() -> str:
+    """What somebody is told who may not convert."""
+    return "convert.signed_out" if can_sign_in() else "convert.no_sign_in"
+
+
+def _preset(desk: Desk, who: Visitor, report: CheckReport | None, preset: str) -> tuple[Any, ...]:
+    if report is None:
+        return (), ""
+    given = offers(report, desk.settings)
+    chosen = ticked(given, preset)
+    return chosen, str(verdict_view.matrix(given, chosen, desk.settings.endpoint, who.language, choice=True))
+
+
+def _boxes(desk: Desk) -> Callable[..., tuple[str, ...]]:
+    """Gradio finds out by its type that it has to fill in the event, and reads no types through a `partial`."""
+
+    def ticked(report: Any, event: gr.EventData) -> tuple[str, ...]:
+        boxes = getattr(event, "recipes", ())
+        return allowed(offers(report, desk.settings), boxes) if report and isinstance(boxes, list) else ()
+
+    return ticked
+
+
+def _preview(
+    desk: Desk, who: Visitor, report: CheckReport | None, chosen: Sequence[str], target: str | None, private: bool
+) -> str:
+    """What the button would do: what it takes, and every repo, version and file that it would publish."""
+    if report is None or not desk.may_build(who):
+        return ""
+    given: tuple[Offer, ...] = offers(report, desk.settings)
+    said = verdict_view.total(given, chosen, who.language)
+    if not chosen:
+        return str(said)
+    try:
+        plan = desk.plan(who, _exactly(report), chosen, target or None, private=private)
+    except PhimillError as error:
+        return str(said + complaint(error))
+    return str(said + _planned(plan, desk.settings.endpoint, who.language))
+
+
+def _exactly(report: CheckReport) -> str:
+    """The release that the verdict is about, at its commit."""
+    return f"{report.release.repo}@{report.release.sha}"
+
+
+def _planned(plan: Plan, endpoint: str, language: str) -> Markup:
+    lines = []
+    for one in (target for request in plan.builds for target in request.targets):
+        files = [tag("code", recipe.file.format(m=plan.release.name)) for recipe in by_id(one.recipes)]
+        name = tag("strong", say(language, "convert.version", repo=one.repo, version=one.version))
+        lines.append(tag("li", name, tag("div", *(part for file in files for part in (file, " ")), cls="quiet small")))
+    there = results(plan.results, endpoint, language) if plan.results else EMPTY
+    if not lines:
+        return note(say(language, "convert.nothing_to_do"), kind="good") + there
+    return tag(
+        "div", tag("h3", say(language, "convert.will_publish")), tag("ul", *lines, cls="plan"), there, cls="facts"
+    )
+
+
+def _convert(
+    desk: Desk, who: Visitor, report: CheckReport | None, chosen: Sequence[str], target: str | None, private: bool
+) -> str:
+    if report is None or not chosen:
+        return str(note(say(who.language, "convert.choose"), kind="bad"))
+    try:
+        plan = desk.plan(who, _exactly(report), chosen, target or None, private=private)
         begun = desk.submit(who, plan)
     except PhimillError as error:
         return str(complaint(error))
-    return str(_begun(plan, [build.id for build in begun], desk.settings.endpoint))
+    return str(_begun(begun, who.language))
 
 
-def _begun(plan: Plan, ids: Sequence[str], endpoint: str) -> Markup:
-    if ids:
-        names = ", ".join(map(words.short, ids))
-        said = note(f"Build {names} is in the queue; the Builds tab shows how it goes.", kind="good")
-    else:
-        said = note("There is nothing to build.", kind="good")
-    there = results(plan.results, endpoint) if plan.results else EMPTY
-    return said + _release(plan.release) + verdicts(plan.verdicts, {}) + there
-
-
-def _release(found: Release) -> Markup:
-    facts = f"{found.architecture}, {words.parameters(found.parameters)}, {found.dtype}, "
-    size = words.size(found.weight_bytes)
-    return tag("div", tag("h3", f"{found.repo}@{found.sha[:7]}"), tag("div", facts, size, cls="quiet"), cls="facts")
-
-
-def verdicts(given: Sequence[Verdict], published: dict[str, str]) -> Markup:
-    """What can be made of a release, what it would cost, and why some of it cannot."""
-    heads = ("Recipe", "Verdict", "Size", "Memory", "Time", "There as")
-    return _grounds(given) + grid(heads, (_verdict(verdict, published.get(verdict.recipe)) for verdict in given))
-
-
-def _grounds(given: Sequence[Verdict]) -> Markup:
-    return EMPTY.join(
-        note(tag("strong", names), ": ", reasons, *(tag("div", link(url, url)) for url in links))
-        for names, reasons, links in words.grounds(given)
-    )
-
-
-def _verdict(verdict: Verdict, tagged: str | None) -> Markup:
-    needs = verdict.needs
-    return row(
-        verdict.recipe,
-        chip(words.VERDICT_WORDS[verdict.status], verdict.status.value),
-        tag("span", words.size(needs.output) if needs else "", cls="number"),
-        tag("span", words.size(needs.memory) if needs else "", cls="number"),
-        tag("span", words.minutes(needs.minutes) if needs else "", cls="number"),
-        tagged,
-    )
+def _begun(begun: Sequence[Build], language: str) -> Markup:
+    if not begun:
+        return note(say(language, "convert.nothing_to_do"), kind="good")
+    parts: list[object] = [say(language, "convert.queued")]
+    for build in begun:
+        name = f"{build.request.backend} · {words.recipes(build.request.recipes, language)}"
+        parts += [" ", tag("a", name, href=link_to(build=words.short(build.id)))]
+    return note(*parts, kind="good")

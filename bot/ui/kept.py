@@ -17,16 +17,16 @@ MOST = 64
 
 
 class Kept(Generic[T]):
-    """`ask(visitor, name)`, at most once a minute for strangers and once for the operator. Errors are not kept."""
+    """`ask(visitor, name)`, at most once a minute for each account and for all strangers. Errors are not kept."""
 
     def __init__(self, ask: Callable[[Visitor, str], T]) -> None:
         self._ask = ask
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[bool, str], tuple[float, T]] = OrderedDict()
+        self._known: OrderedDict[tuple[bool, str | None, str], tuple[float, T]] = OrderedDict()
 
     def get(self, who: Visitor, name: str) -> T:
         """The answer as this visitor may see it."""
-        key = (who.operator, name)
+        key = (who.operator, who.name, name)
         with self._lock:
             at, value = self._known.get(key, (None, None))
         if at is not None and value is not None and time.monotonic() - at < SECONDS:

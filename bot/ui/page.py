@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -24,20 +23,6 @@ if TYPE_CHECKING:
     from bot.desk import Desk
     from bot.ui.boards import Boards
 
-CSS = [Path(__file__).with_name(name) for name in ("page.css", "releases.css", "compare.css")]
-ICON = Path(__file__).with_name("icon.svg")
-
-
-def theme() -> gr.themes.Base:
-    """Gradio's look with the system's own fonts: the page must not call anywhere."""
-    sans = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
-    return gr.themes.Default(
-        primary_hue="blue",
-        neutral_hue="gray",
-        font=sans,
-        font_mono=("ui-monospace", "Menlo", "Consolas", "monospace"),
-    )
-
 
 def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
     """The page, bound to one desk and to what is known of the releases."""
@@ -45,7 +30,7 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(_heading(desk), **PLAIN)
         place_sign_in(desk, page, door)
-        with gr.Tabs() as tabs:
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab(label("page.tab_builds"), id="builds"):
                 builds_tab(desk, page)
             with gr.Tab(label("page.tab_releases"), id="releases"):
@@ -53,7 +38,7 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
             with gr.Tab(label("page.tab_compare"), id="compare"):
                 compare_tab(desk, page)
             with gr.Tab(label("page.tab_convert"), id="convert"):
-                convert_tab(desk)
+                convert_tab(desk, page)
             with gr.Tab(label("page.tab_advice"), id="advice"):
                 advice_tab(desk)
             with gr.Tab(label("page.tab_programs"), id="programs"):

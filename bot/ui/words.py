@@ -8,20 +8,22 @@ from datetime import UTC, datetime
 
 from bot.builds import Awaits, Build, BuildRequest, LogLine, Phase, Progress, VariantResult
 from bot.models import Status, Verdict
+from bot.ui.language import ENGLISH, say
 
-VERDICT_WORDS = {
-    Status.SUPPORTED: "yes",
-    Status.CAVEAT: "yes, with a caveat",
-    Status.UNSUPPORTED: "no",
-    Status.KNOWN_BROKEN: "no, known broken",
-}
-RESULT_WORDS = {
-    "published": "published",
-    "already_published": "already there",
-    "gate_failed": "failed the gate",
-    "refused": "refused",
-    "failed": "failed",
-}
+
+def verdict(status: Status, language: str = ENGLISH) -> str:
+    """Whether something can be made."""
+    return say(language, f"words.verdict_{status.value}")
+
+
+def result(status: str, language: str = ENGLISH) -> str:
+    """How a variant ended."""
+    return say(language, f"words.result_{status}")
+
+
+def phase(value: Phase, language: str = ENGLISH) -> str:
+    """The state of a build."""
+    return say(language, f"words.phase_{value.value}")
 
 
 def size(count: float | None) -> str:
@@ -36,9 +38,10 @@ def size(count: float | None) -> str:
     return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
 
 
-def parameters(count: int) -> str:
+def parameters(count: int, language: str = ENGLISH) -> str:
     """How large a model is."""
-    return f"{count / 1e9:.1f} B parameters" if count >= 1e9 else f"{count / 1e6:.1f} M parameters"
+    short = f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
+    return say(language, "words.parameters", count=short)
 
 
 def nats(value: float | None) -> str:
@@ -53,33 +56,37 @@ def share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
 
 
-def minutes(value: float) -> str:
+def minutes(value: float, language: str = ENGLISH) -> str:
     """How long something is expected to take."""
     if value < 1:
-        return "< 1 min"
-    return f"{value:.0f} min" if value < 90 else f"{value / 60:.1f} h"
+        return say(language, "words.short_while")
+    if value < 90:
+        return say(language, "words.minutes", count=f"{value:.0f}")
+    return say(language, "words.hours", count=f"{value / 60:.1f}")
 
 
-def left(seconds: float | None) -> str:
+def left(seconds: float | None, language: str = ENGLISH) -> str:
     """What is left of a stage."""
     if seconds is None:
         return ""
     whole = int(seconds)
-    return f"{whole} s left" if whole < 90 else f"{whole // 60} min left"
+    if whole < 90:
+        return say(language, "words.seconds_left", count=whole)
+    return say(language, "words.minutes_left", count=whole // 60)
 
 
-def ago(then: datetime | None, now: datetime | None = None) -> str:
+def ago(then: datetime | None, now: datetime | None = None, language: str = ENGLISH) -> str:
     """How long ago something was."""
     if then is None:
         return ""
     seconds = int(((now or datetime.now(UTC)) - then).total_seconds())
     if seconds < 60:
-        return "just now"
-    for limit, unit, word in ((3600, 60, "min"), (86400, 3600, "h")):
+        return say(language, "words.just_now")
+    for limit, unit, word in ((3600, 60, "minutes"), (86400, 3600, "hours")):
         if seconds < limit:
-            return f"{seconds // unit} {word} ago"
+            return say(language, f"words.{word}_ago", count=seconds // unit)
     days = seconds // 86400
-    return "yesterday" if days == 1 else f"{days} days ago"
+    return say(language, "words.yesterday") if days == 1 else say(language, "words.days_ago", count=days)
 
 
 def _count(value: float, unit: str) -> str:
@@ -87,13 +94,13 @@ def _count(value: float, unit: str) -> str:
     return size(value) if unit in ("B", "bytes") else f"{value:g}"
 
 
-def amount(progress: Progress) -> str:
+def amount(progress: Progress, language: str = ENGLISH) -> str:
     """How far a stage is: `12.3 MB of 45.6 MB`, `3 of 12 windows`, or nothing where it does not count."""
     if not progress.total:
         return ""
     done, total = _count(progress.done, progress.unit), _count(progress.total, progress.unit)
     unit = "" if progress.unit in ("", "B", "bytes") else f" {progress.unit}"
-    return f"{done} of {total}{unit}"
+    return say(language, "words.amount", done=done, total=total) + unit
 
 
 def doing(progress: Progress) -> str:
@@ -111,37 +118,41 @@ def source(request: BuildRequest) -> str:
     return f"{request.repo}@{request.sha[:7]}"
 
 
-def recipes(names: Sequence[str]) -> str:
+def recipes(names: Sequence[str], language: str = ENGLISH) -> str:
     """Recipes of one backend, without repeating the backend's name."""
-    return ", ".join(name.split("/", 1)[-1] for name in names) or "card only"
+    return ", ".join(name.split("/", 1)[-1] for name in names) or say(language, "words.card_only")
 
 
-def outcome(build: Build) -> str:
+def outcome(build: Build, language: str = ENGLISH) -> str:
     """One phrase for where a build stands: what it is doing, what it waits for, or how it ended."""
     if build.awaits is Awaits.SIGN_IN:
         return f"waits for {build.request.asker} to sign in again"
     if build.phase is Phase.WAITING:
-        return f"number {build.position} in the queue" if build.position else "in the queue"
+        if build.position:
+            return say(language, "words.place_in_queue", position=build.position)
+        return say(language, "words.in_queue")
     if build.phase is Phase.RUNNING:
-        return doing(build.progress) if build.progress else "starting"
+        return doing(build.progress) if build.progress else say(language, "words.starting")
     if build.failure:
         return build.failure.message
-    return tally(build.results)
+    return tally(build.results, language)
 
 
-def tally(results: Sequence[VariantResult]) -> str:
+def tally(results: Sequence[VariantResult], language: str = ENGLISH) -> str:
     """How many variants ended how: `3 published, 1 refused`."""
     counts: dict[str, int] = {}
-    for result in results:
-        counts[RESULT_WORDS[result.status]] = counts.get(RESULT_WORDS[result.status], 0) + 1
+    for ended in results:
+        word = result(ended.status, language)
+        counts[word] = counts.get(word, 0) + 1
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
-def targets(request: BuildRequest) -> str:
+def targets(request: BuildRequest, language: str = ENGLISH) -> str:
     """Where a build publishes to: `owner/name as v1.0`, or how many repos there are."""
     if len(request.targets) == 1:
-        return f"{request.targets[0].repo} as {request.targets[0].version}"
-    return f"{len(request.targets)} repos of {request.namespace}"
+        [target] = request.targets
+        return say(language, "words.target", repo=target.repo, version=target.version)
+    return say(language, "words.targets", count=len(request.targets), owner=request.namespace)
 
 
 def said(line: LogLine) -> str:
@@ -149,23 +160,23 @@ def said(line: LogLine) -> str:
     return line.text.removeprefix(line.stage).strip()
 
 
-def grounds(verdicts: Sequence[Verdict]) -> list[tuple[str, str, tuple[str, ...]]]:
+def grounds(verdicts: Sequence[Verdict], language: str = ENGLISH) -> list[tuple[str, str, tuple[str, ...]]]:
     """Why verdicts are as they are: (the recipes, the reasons, links), one entry for all that have the same."""
     same: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for verdict in verdicts:
-        if verdict.reasons or verdict.links:
-            same.setdefault((" ".join(verdict.reasons), verdict.links), []).append(verdict.recipe)
+    for given in verdicts:
+        if given.reasons or given.links:
+            same.setdefault((" ".join(given.reasons), given.links), []).append(given.recipe)
     return [
-        ("Every recipe" if len(names) == len(verdicts) > 1 else ", ".join(names), reasons, links)
+        (say(language, "words.every_recipe") if len(names) == len(verdicts) > 1 else ", ".join(names), reasons, links)
         for (reasons, links), names in same.items()
     ]
 
 
-def where(result: VariantResult) -> str:
+def where(ended: VariantResult) -> str:
     """Where a variant was published: `owner/name@v1.0`."""
-    if not result.repo or result.status not in ("published", "already_published"):
+    if not ended.repo or ended.status not in ("published", "already_published"):
         return ""
-    return f"{result.repo}@{result.tag}" if result.tag else result.repo
+    return f"{ended.repo}@{ended.tag}" if ended.tag else ended.repo
 
 
 def pull_lines(repo: str, tag: str, file: str, endpoint: str, hf: str, python: str) -> tuple[str, ...]:

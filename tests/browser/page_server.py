@@ -12,9 +12,11 @@ from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
 from bot.comparison import Compared
 from bot.mill import Plan, ReleaseRow
 from bot.models import Status
+from bot.search import Found
 from bot.settings import Settings
 from bot.visitor import OPERATOR, Visitor
 
+TABS = ("builds", "releases", "convert", "advice")
 EVIL = "<img src=x onerror=alert(1)>${alert(2)}{{constructor}}"
 
 
@@ -56,7 +58,9 @@ def compared() -> tuple[Compared, ...]:
 def filled_mill() -> FakeMill:
     """A mill with a build of every kind, and hostile words wherever words come from outside."""
     mill = SteadyMill(Settings(namespace="phimill"))
-    going = Progress(stage="convert", recipe="gguf/int4", done=3e8, total=1.2e9, unit="B", eta=75)
+    going = Progress(
+        stage="convert", recipe="gguf/int4", done=3e8, total=1.2e9, unit="B", eta=75, memory=2_500_000_000
+    )
     refused = VariantResult(recipe="gguf/fp32", status="refused", reason=EVIL)
     mill.known = [
         build("a" * 32, Phase.RUNNING, progress=going),
@@ -69,7 +73,13 @@ def filled_mill() -> FakeMill:
         LogLine(number=n, at=NOON, level="info", stage="prove", text=f"line {n} {EVIL}") for n in range(1, 60)
     ]
     mill.rows, mill.compared = released(), compared()
-    mill.verdicts = (verdict("gguf/int4"), verdict("gguf/int8", Status.CAVEAT, EVIL))
+    mill.verdicts = (
+        verdict("gguf/int4"),
+        verdict("gguf/int8", Status.CAVEAT, EVIL),
+        verdict("gguf/fp16", Status.UNSUPPORTED, EVIL),
+    )
+    mill.findable = (*mill.findable, Found(repo=f"mallory/{EVIL}", release=False))
+    mill.finished = ("release", "convert gguf/fp16", "prove gguf/fp16")
     return mill
 
 

@@ -14,20 +14,15 @@ from pathlib import Path
 
 import phi_repos
 import pytest
+from browsing import free_port
 from gradio_client import Client
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from test_page import CHROMIUM, FLAGS
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from bot.localhub import RunningHub
 
 HERE = Path(__file__).parent
 PATIENCE = 400.0  # seconds; only a hang takes so long, however busy the machine
 SOURCE = "microsoft/Phi-3.5-mini-instruct"
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium (Debian: apt-get install chromium)"),
-]
 
 
 @dataclass(frozen=True)
@@ -36,12 +31,6 @@ class World:
     page: str
     form: str
     home: Path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -69,7 +58,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         hub.config.add_org("microsoft", {"miller": "admin"})
         hub.config.add_org("lovelace", {"ada": "write"})
         phi_repos.upload(hub.url, hub.token("miller"), SOURCE, phi_repos.write("phi35_mini", root / "phi"))
-        ports = (_free_port(), _free_port())
+        ports = (free_port(), free_port())
         redirects = [f"http://127.0.0.1:{port}/login/callback" for port in ports]
         client, secret = hub.config.add_app("phimill", redirects, ["contribute-repos"])
         environment = {
@@ -79,14 +68,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         }  # fmt: skip
         with _served(ports, environment) as (page, form):
             yield World(hub, page, form, root / "home")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -118,3 +118,16 @@ def test_notes_are_found_by_how_their_names_begin(journal: Journal) -> None:
         journal.set_note(name, name)
     assert journal.notes("why:") == {"why:a": "why:a", "why:b": "why:b"}
     assert journal.notes("why%") == {"why%:c": "why%:c"}
+
+
+def test_the_memory_a_child_holds_is_told_until_it_ends(journal: Journal) -> None:
+    telling = Telling(journal, "a", "convert", "gguf/int4")
+    telling.memory(5_000)
+    telling.progress("export", 1, 2, "files")
+    said = journal.progress("a")
+    assert said is not None
+    assert (said.memory, said.stage) == (5_000, "convert: export")
+    telling.memory(0)
+    said = journal.progress("a")
+    assert said is not None
+    assert said.memory is None

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import gradio as gr
 import pytest
-from fake_mill import NOON, SHA, FakeMill, advice, build, choice, published, request, verdict
+from fake_mill import NOON, SHA, FakeMill, advice, build, choice, published, release, request, verdict
 from markupsafe import Markup
 
 from bot.builds import Failure, LogLine, Phase, Progress, VariantResult
@@ -14,19 +14,40 @@ from bot.desk import Desk
 from bot.errors import UsageError
 from bot.mill import ReleaseRow
 from bot.models import Status
+from bot.offer import Offer
+from bot.recipes import Snippet, all_recipes
+from bot.search import Found
 from bot.settings import Settings
-from bot.ui import advice_tab, build_view, builds_tab
+from bot.ui import advice_tab, build_view, builds_tab, verdict_view
 from bot.ui.access import is_loopback, people_may_build
 from bot.ui.board import Board, Query
-from bot.ui.convert_tab import verdicts
 from bot.ui.markup import chip, complaint, link, tag
 from bot.ui.recent import Recent
 from bot.ui.releases_view import listing
+from bot.ui.snippet_view import snippets
 from bot.visitor import OPERATOR
 
 HUB = "http://127.0.0.1:7861"
 EVIL = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
-OURS = {"div", "table", "thead", "tbody", "tr", "th", "td", "span", "a", "button", "code", "p", "strong", "h3", "pre"}
+OURS = {
+    "div",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "span",
+    "a",
+    "button",
+    "code",
+    "p",
+    "strong",
+    "h2",
+    "h3",
+    "pre",
+}
+OURS |= {"ul", "li", "label", "input", "details", "summary", "figure", "figcaption"}
 
 
 class _Tags(HTMLParser):
@@ -49,25 +70,25 @@ def _assert_tame(html: str) -> None:
 
 def test_a_running_build_shows_its_progress() -> None:
     going = Progress(stage="convert", recipe="gguf/int4", done=1, total=4, unit="files", eta=30)
-    html = str(build_view.listing([build(phase=Phase.RUNNING, progress=going)], False, "", HUB))
+    html = str(build_view.listing([build(phase=Phase.RUNNING, progress=going)], False, HUB, "en"))
     assert "convert gguf/int4" in html
     assert "25 % · 1 of 4 files · 30 s left" in html
     assert "width: 25.0%" in html
 
 
 def test_an_empty_queue_and_a_pause_are_said_in_words() -> None:
-    html = str(build_view.listing([], True, "", HUB))
+    html = str(build_view.listing([], True, HUB, "en"))
     assert "No builds yet" in html
     assert "paused" in html
 
 
-def test_a_build_that_is_not_there_leaves_the_list_alone() -> None:
+def test_a_build_that_is_not_there_says_so_and_leads_back() -> None:
     mill = FakeMill()
     mill.known = [build("a" * 32)]
     recent = Recent(lambda: (mill.builds(), False), 0)
-    _, table, details, log, *_ = builds_tab._look(recent, Desk(mill), OPERATOR, "zzzz", Markup(), ())
-    assert "aaaaaaaa" in table
-    assert "is not a build" in details
+    _, shown, log, *_ = builds_tab._look(recent, Desk(mill), OPERATOR, "zzzz", Markup(), ())
+    assert "is not a build" in shown
+    assert "All builds" in shown
     assert log == ""
 
 
@@ -81,7 +102,7 @@ def test_what_did_not_change_is_not_sent_again() -> None:
 
 
 def test_published_variants_link_to_their_tag() -> None:
-    html = str(build_view.details(build(results=(published("gguf/int4"),)), HUB))
+    html = str(build_view.details(build(results=(published("gguf/int4"),)), (), "", HUB, "en"))
     assert f'href="{HUB}/phimill/Phi-3.5-tiny-instruct-GGUF/tree/v1.0"' in html
 
 
@@ -94,19 +115,24 @@ def test_builds_with_hostile_words_are_text() -> None:
     )
     line = LogLine(number=1, at=NOON, level=EVIL, stage=EVIL, text=EVIL)
     _assert_tame(
-        f"{build_view.listing([evil], False, '', HUB)}{build_view.details(evil, HUB)}{build_view.log([line])}"
+        f"{build_view.listing([evil], False, HUB, 'en')}{build_view.details(evil, (), EVIL, HUB, 'en')}"
+        f"{build_view.log([line], 'en')}{snippets([Snippet(title=EVIL, language='sh', code=EVIL)], 'en')}"
     )
 
 
 def test_releases_and_verdicts_with_hostile_words_are_text() -> None:
     row = ReleaseRow(repo=EVIL, sha=SHA, recipe=EVIL, state="refused", detail=EVIL, url=f"javascript:{EVIL}", tag=EVIL)
     _assert_tame(str(listing(Board([row]).page(Query()), "en", HUB)))
-    _assert_tame(str(verdicts([verdict(EVIL, Status.CAVEAT, EVIL)], {EVIL: EVIL})))
+    _assert_tame(str(verdict_view.grounds([verdict(EVIL, Status.CAVEAT, EVIL)], "en")))
+    _assert_tame(str(verdict_view.facts(release(EVIL), "en")))
+    _assert_tame(str(verdict_view.found([Found(repo=EVIL, release=True)], "en")))
+    offer = Offer(recipe=all_recipes()[0], verdict=verdict(EVIL, Status.UNSUPPORTED, EVIL), repo=EVIL, tag=EVIL)
+    _assert_tame(str(verdict_view.matrix([offer], (), EVIL, "en", choice=True)))
     _assert_tame(str(complaint(UsageError(EVIL, EVIL))))
 
 
 def test_the_advice_says_which_why_and_how() -> None:
-    html = str(advice_tab.shown(advice(choice("gguf/int4"), choice("gguf/q4_0", published=False))))
+    html = str(advice_tab.shown(advice(choice("gguf/int4"), choice("gguf/q4_0", published=False)), "en"))
     for text in ("Phone with 8.0 GB, 4.0 GB of it", "It is the nearest.", "gguf/int4", "500 MB", "not published yet"):
         assert text in html
     assert "pip install it\nrun()\nagain()" in html
@@ -114,7 +140,7 @@ def test_the_advice_says_which_why_and_how() -> None:
 
 
 def test_where_nothing_fits_the_advice_has_the_smallest_and_no_snippet() -> None:
-    html = str(advice_tab.shown(advice(None, smallest=choice("gguf/q2_k", left=-300_000_000))))
+    html = str(advice_tab.shown(advice(None, smallest=choice("gguf/q2_k", left=-300_000_000)), "en"))
     assert "-300 MB" in html
     assert "snippet" not in html
 
@@ -122,7 +148,7 @@ def test_where_nothing_fits_the_advice_has_the_smallest_and_no_snippet() -> None
 def test_advice_with_hostile_words_is_text() -> None:
     hostile = choice("gguf/int4").model_copy(update={"title": EVIL, "repo": EVIL, "caveats": (EVIL,)})
     _assert_tame(
-        str(advice_tab.shown(advice(hostile).model_copy(update={"why": EVIL, "notes": (EVIL,), "repo": EVIL})))
+        str(advice_tab.shown(advice(hostile).model_copy(update={"why": EVIL, "notes": (EVIL,), "repo": EVIL}), "en"))
     )
 
 
