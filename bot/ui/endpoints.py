@@ -147,7 +147,11 @@ def _plain(value: BaseModel) -> dict[str, Any]:
 
 @validate_call
 def _check(desk: Any, who: Any, repo: Short) -> dict[str, Any]:
-    return _plain(desk.check(who, repo))
+    report = desk.check(who, repo)
+    # As a list of objects with a `path` Gradio's client would take them for files of this server, and fetch them.
+    files = {file.path: file.size for file in report.release.files}
+    answer = _plain(report)
+    return answer | {"release": answer["release"] | {"files": files}}
 
 
 @validate_call

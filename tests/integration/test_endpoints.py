@@ -20,9 +20,9 @@ import uvicorn
 from engine_worker import wait_until
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from huggingface_hub import constants
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.types import CallToolResult
 from press import Press
 from two_repos import DESK, MODEL, WEB
@@ -34,6 +34,8 @@ from bot.mill import Mill
 from bot.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+# Gradio's own count of events, in the thread of the server.
+pytestmark = pytest.mark.filterwarnings("ignore:.*future.no_silent_downcasting")
 NAMES = {"check", "convert", "status", "advise", "cancel"}
 
 
@@ -59,7 +61,7 @@ def server(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: None)
     monkeypatch.setattr(toolchain, "named_versions", lambda *_, **__: {"press": "1.0"})
     monkeypatch.setattr(toolchain, "code_path", lambda **_: ROOT)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(Settings, "endpoint", hub.url)
     settings = Settings(home=tmp_path / "home", namespace="phimill", backends=("twin",), disk_floor=0, threads=2)
     mill = Mill(settings)
     with mill.working(), serving(mill) as url:
@@ -99,7 +101,8 @@ def agent(url: str, *calls: tuple[str, dict[str, Any]], **headers: str) -> list[
     async def session() -> list[CallToolResult]:
         address = f"{url}/gradio_api/mcp/"
         async with (
-            streamablehttp_client(address, headers=headers) as (read, write, _),
+            create_mcp_http_client(headers) as http,
+            streamable_http_client(address, http_client=http) as (read, write, _),
             ClientSession(read, write) as server,
         ):
             await server.initialize()
@@ -129,17 +132,16 @@ def test_a_script_checks_converts_follows_and_asks_for_advice(server: str) -> No
     report = api.predict(repo=MODEL, api_name="/check")
     assert {v["recipe"]: v["status"] for v in report["verdicts"]}["twin/int4"] in ("supported", "caveat")
     assert report["published"] == {}
+    assert report["release"]["files"]["config.json"] > 0
 
     begun = api.predict(repo=MODEL, recipes=["twin/int4"], namespace="", api_name="/convert")
     [build] = begun["builds"]
     assert begun["release"] == {"repo": MODEL, "sha": report["release"]["sha"]}
     done = built(lambda: api.predict(build=build["id"], limit=1, api_name="/status")["builds"][0])
     assert done["phase"] == "done", done["failure"]
-    assert [(r["recipe"], r["status"], r["repo"]) for r in done["results"]] == [
-        ("twin/fp32", "published", DESK), ("twin/int4", "published", DESK),
-    ]  # fmt: skip
+    assert [(r["recipe"], r["status"], r["repo"]) for r in done["results"]] == [("twin/int4", "published", DESK)]
 
-    assert api.predict(repo=MODEL, api_name="/check")["published"] == {"twin/fp32": "v1.0", "twin/int4": "v1.0"}
+    assert api.predict(repo=MODEL, api_name="/check")["published"] == {"twin/int4": "v1.0"}
     again = api.predict(repo=MODEL, recipes=["twin/int4"], api_name="/convert")
     assert again["builds"] == []
     assert {v["status"] for v in again["variants"]} == {"already_published"}
