@@ -148,7 +148,7 @@ def command_lines(page: str) -> Iterator[list[str]]:
     """Every phimill command of a page, in blocks and between backticks."""
     blocks = "\n".join(code for language, code in FENCE.findall(page) if language == "sh")
     inline = re.findall(r"`(phimill [^`]+)`", prose(page))
-    for line in [*blocks.splitlines(), *inline]:
+    for line in [*blocks.replace("\\\n", " ").splitlines(), *inline]:
         words = shlex.split(line, comments=True)
         while words and re.match(r"[A-Z_]+=", words[0]):
             words = words[1:]
