@@ -84,4 +84,4 @@ def filled_mill() -> FakeMill:
 
 
 if __name__ == "__main__":
-    uvicorn.run(create_app(filled_mill()), port=int(sys.argv[1]), log_level="warning")
+    uvicorn.run(create_app(filled_mill()), port=int(sys.argv[1]), log_level="warning", timeout_graceful_shutdown=1)

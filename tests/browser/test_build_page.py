@@ -73,7 +73,7 @@ def test_it_comes_back_after_a_reload_and_after_a_restart_of_the_server(browser:
         page.reload()
         expect(heading).to_be_visible()
     page.evaluate("window.before = true")
-    expect(page.get_by_text("Connection Lost")).to_be_visible()
+    expect(page.get_by_text("Connection to the server was lost")).to_be_visible()
     with serving({}, port):
         page.wait_for_function("!window.before")
         expect(heading).to_be_visible()
