@@ -18,7 +18,7 @@ from bot.ui.markup import EMPTY, tag
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 16, 46  # around the frame
-TIP_WIDTH, TIP_LINE = 218, 17
+TIP_WIDTH, TIP_LINE, TIP_CHARACTERS = 240, 17, 34
 # A path around 0,0 for each backend; one that is not here is drawn as the last.
 SHAPES = {
     "gguf": "M-6,0a6,6 0 1,0 12,0a6,6 0 1,0 -12,0z",
@@ -43,7 +43,7 @@ def plot(compared: Sequence[Compared], language: str) -> Markup:
 def figures(one: Compared, language: str) -> list[str]:
     """What is said of a mark."""
     return [
-        f"{one.label} · {one.recipe}",
+        f"{one.recipe} · {one.label}",
         f"{say(language, 'compare.size')} {words.size(one.size)}",
         f"{say(language, 'compare.kl')} {words.nats(one.kl)}",
         f"{say(language, 'compare.top1')} {words.share(one.top1)}",
@@ -138,11 +138,15 @@ class _Picture:
         left = x + 14 if x < WIDTH / 2 else x - 14 - TIP_WIDTH
         top = min(max(y - height / 2, 2), HEIGHT - height - 2)
         text = [
-            tag("text", line, x=10, y=20 + TIP_LINE * at, cls="name" if at == 0 else None)
+            tag("text", _cut(line), x=10, y=20 + TIP_LINE * at, cls="name" if at == 0 else None)
             for at, line in enumerate(figures(one, self._language))
         ]
         box = tag("rect", width=TIP_WIDTH, height=height, rx=6)
         return tag("g", box, *text, transform=f"translate({left:.1f},{top:.1f})", cls="tip", data_tip=number)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TIP_CHARACTERS else f"{text[: TIP_CHARACTERS - 1]}…"
 
 
 def _ticks(low: float, high: float, steps: Sequence[float]) -> list[float]:

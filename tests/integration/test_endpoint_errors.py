@@ -17,7 +17,7 @@ from bot.builds import Phase
 from bot.errors import HubUnreachable
 
 # Gradio's own count of events, in the thread of the server.
-pytestmark = pytest.mark.filterwarnings("ignore:.*future.no_silent_downcasting")
+pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
 
 
 @pytest.fixture(scope="module")

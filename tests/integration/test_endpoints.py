@@ -35,7 +35,7 @@ from bot.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 # Gradio's own count of events, in the thread of the server.
-pytestmark = pytest.mark.filterwarnings("ignore:.*future.no_silent_downcasting")
+pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
 NAMES = {"check", "convert", "status", "advise", "cancel"}
 
 

@@ -43,7 +43,7 @@ def test_the_front_is_the_one_of_the_card_s_picture() -> None:
 def test_every_variant_is_a_mark_that_says_its_figures_and_a_row(language: str) -> None:
     html = str(shown(FOUR, language, HUB))
     assert html.count("data-mark=") == html.count("data-tip=") == 4
-    label = re.search(r'aria-label="(Q4_K_M · gguf/int4[^"]*)"', html)
+    label = re.search(r'aria-label="(gguf/int4 · Q4_K_M[^"]*)"', html)
     assert label
     for figure in ("2.0 GB", "0.0200", "93.0 %", "1.020"):
         assert figure in label[1]
