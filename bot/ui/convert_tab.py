@@ -67,7 +67,7 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
     )
     foreseen = (asked(desk, _preview), wanted, preview)
 
-    page.load(asked(desk, _welcome, at="repo"), None, [repo, found, target], **quiet).then(*looked, **seen).then(
+    page.load(asked(desk, _welcome, at="repo"), repo, [repo, found, target], **quiet).then(*looked, **seen).then(
         *foreseen, **quiet
     )
     repo.input(asked(desk, _search), repo, found, trigger_mode="always_last", **quiet)
@@ -79,19 +79,23 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
     convert.click(asked(desk, _convert), wanted, answer, show_progress_on=answer, api_visibility="private")
 
 
-def _welcome(desk: Desk, who: Visitor, repo: str) -> tuple[Any, ...]:
-    """What the form holds to begin with: the repo that the address names, and the accounts to publish to."""
+def _welcome(desk: Desk, who: Visitor, repo: str, typed: str) -> tuple[Any, ...]:
+    """What the form holds to begin with: the repo that the address names, and the accounts to publish to. What
+    somebody has typed before we were there stays.
+    """
     try:
         accounts = desk.namespaces(who)
     except PhimillError:
         accounts = ()  # without a token, or with the Hub away: what is asked for then says so
     first = next(iter(accounts), desk.settings.namespace)
-    return repo, _search(desk, who, repo), gr.update(choices=list(accounts), value=first)
+    named = repo or gr.skip()
+    return named, _search(desk, who, repo or typed), gr.update(choices=list(accounts), value=first)
 
 
 def _search(desk: Desk, who: Visitor, text: str) -> str:
     try:
-        return str(verdict_view.found(desk.search(who, text), who.language))
+        repos = desk.search(who, text)
+        return str(verdict_view.found(repos, who.language)) if repos or text.strip() else ""
     except PhimillError as error:
         return str(complaint(error))
 

@@ -16,7 +16,7 @@ from bot.search import Found
 from bot.settings import Settings
 from bot.visitor import OPERATOR, Visitor
 
-TABS = ("builds", "releases", "convert", "advice")
+TABS = ("builds", "releases", "compare", "convert", "advice", "programs")
 EVIL = "<img src=x onerror=alert(1)>${alert(2)}{{constructor}}"
 
 

@@ -53,6 +53,6 @@ def test_hostile_names_and_reasons_are_shown_as_words(page: Page, local_page: st
 def test_whoever_may_not_build_sees_the_verdict_and_no_box(page: Page, public_page: str) -> None:
     page.goto(f"{public_page}/?repo={PHI}")
     expect(page.get_by_text("yes, with a caveat")).to_be_visible()
-    expect(page.get_by_text("Sign in to convert")).to_be_visible()
+    expect(page.get_by_text("This page has no sign-in")).to_be_visible()
     expect(page.locator("input[data-recipe]")).to_have_count(0)
     expect(page.get_by_role("button", name="Convert", exact=True)).to_be_hidden()
