@@ -6,12 +6,14 @@ never makes the engine wait for a lock. A cache like the rest of the database: i
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import stamina
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.builds import Awaits, LogLine, Progress
@@ -70,10 +72,16 @@ def connect(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _into_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
 
     return engine
+
+
+# SQLite does not wait for others here, as it does everywhere else: two that open a new database at once collide.
+@stamina.retry(on=sqlite3.OperationalError, attempts=None, timeout=30, wait_initial=0.05, wait_max=0.5)
+def _into_wal(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 class Journal:

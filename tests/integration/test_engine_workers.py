@@ -79,14 +79,14 @@ def test_two_workers_that_ask_for_the_same_at_once_get_one_build(
     engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, journal = open_engine(home)
-    look = engine._unfinished
+    look = engine.unfinished_builds
 
-    def look_and_be_overtaken() -> list[Build]:
+    def look_and_be_overtaken() -> tuple[Build, ...]:
         found = look()
         other.submit(request(), person=False)
         return found
 
-    monkeypatch.setattr(engine, "_unfinished", look_and_be_overtaken)
+    monkeypatch.setattr(engine, "unfinished_builds", look_and_be_overtaken)
     engine.submit(request(), person=False)
     assert len(engine.builds()) == 1
     other.close()
