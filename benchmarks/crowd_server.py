@@ -12,6 +12,7 @@ from bot.api import create_app
 from bot.catalog import Candidate
 from bot.hub import RepoSummary
 from bot.mill import Mill, ReleaseRow
+from bot.models import Recipe
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.recipes import Backend
 from bot.settings import Settings
@@ -26,6 +27,7 @@ class CrowdedMill(Mill):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._backends = sixteen()
+        self._locks = {backend.id: toolchain.lock_digest(backend.id) for backend in self._backends}
         self._candidates = [
             Candidate(
                 repo=f"microsoft/Phi-{n // 10}.{n % 10}-instruct", sha=f"{n:040x}", architecture="Phi3ForCausalLM"
@@ -55,21 +57,20 @@ class CrowdedMill(Mill):
             for backend in self._backends[: 3 + number % 2]:
                 sha = candidate.sha if number % 9 else "f" * 40
                 for repo, own in recipes.by_target(backend.recipes, OWNER, candidate.repo.split("/")[1]).items():
-                    found.append(_published(candidate.repo, sha, repo, backend, own, number))
+                    found.append(_published(candidate.repo, sha, repo, own, self._locks[backend.id], number))
         return found
 
 
 def _published(
-    source: str, sha: str, repo: str, backend: Backend, own: tuple[recipes.Recipe, ...], number: int
+    source: str, sha: str, repo: str, own: tuple[Recipe, ...], lock: str, number: int
 ) -> tuple[RepoSummary, Summary]:
-    lock = toolchain.lock_digest(backend.id)
     marks = {
         recipe.id: RecipeMark(digest=recipe.digest, toolchain=lock, version="v1.0", bytes=10**9, kl_mean=0.01)
         for recipe in own
     }
     when = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
     summary = Summary(
-        backend=backend.id,
+        backend=own[0].backend,
         source=source,
         source_sha=sha,
         digests=DIGESTS,
