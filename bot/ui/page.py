@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 CSS = [Path(__file__).with_name(name) for name in ("page.css", "releases.css", "compare.css")]
 ICON = Path(__file__).with_name("icon.svg")
 
+# Open pages that are remembered, some 0.2 MB each. One that is pushed out by newer ones is sent everything again.
+SESSIONS = 300
+
 
 def theme() -> gr.themes.Base:
     """Gradio's look with the system's own fonts: the page must not call anywhere."""
@@ -57,6 +60,7 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
                 programs_tab(page)
         open_by_address(page, tabs)
         add_endpoints(desk)
+    page.state_session_capacity = SESSIONS
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
     return page
 
