@@ -38,6 +38,7 @@ class Found:
     data: list[tuple[float, float]] = field(default_factory=list)  # at, how long
     pages: list[float] = field(default_factory=list)
     requests: int = 0
+    cpu: float = 0
     memory: list[tuple[float, int]] = field(default_factory=list)
 
 
@@ -102,11 +103,15 @@ def _answers(url: str) -> bool:
 async def _crowd(url: str, process: psutil.Process, seconds: float) -> Found:
     found, began = Found(), time.monotonic()
     people = [asyncio.create_task(Person(url, number, found, began, seconds).stay()) for number in range(PEOPLE)]
+    started = process.cpu_times()
+    before = started.user + started.system
     every = min(60.0, seconds / 4)
     while (at := time.monotonic() - began) < seconds:
         await asyncio.sleep(min(every, seconds - at))
         found.memory.append((time.monotonic() - began, process.memory_info().rss))
     await asyncio.gather(*people)
+    used = process.cpu_times()
+    found.cpu = used.user + used.system - before
     return found
 
 
