@@ -56,6 +56,7 @@ def measure(folder: Path, minutes: float = 10) -> tuple[list[tuple[str, str, str
         ("dashboard, data of a page, p95", f"{p95:.0f} ms", f"target: under {TARGET} ms"),
         ("dashboard, the page itself, p95", f"{pages[int(0.95 * len(pages))]:.0f} ms", f"{len(pages)} loads"),
         ("dashboard, requests", f"{found.requests / 60 / minutes:.0f} /s", f"{len(times)} of them looks"),
+        ("dashboard, CPU of the server", f"{found.cpu / 60 / minutes:.2f} cores", f"of {psutil.cpu_count()}"),
         (
             "dashboard, memory of the server",
             f"{last / 2**20:.0f} MiB",

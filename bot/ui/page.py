@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 CSS = [Path(__file__).with_name(name) for name in ("page.css", "releases.css", "compare.css")]
 ICON = Path(__file__).with_name("icon.svg")
 
-# Open pages that are remembered, some 0.2 MB each. One that is pushed out by newer ones is sent everything again.
-SESSIONS = 300
+# Open pages that are remembered, half a megabyte each. One that is pushed out by newer ones is sent everything again.
+SESSIONS = 200
 
 
 def theme() -> gr.themes.Base:
