@@ -38,6 +38,7 @@ class Found:
     data: list[tuple[float, float]] = field(default_factory=list)  # at, how long
     pages: list[float] = field(default_factory=list)
     requests: int = 0
+    cpu: float = 0
     memory: list[tuple[float, int]] = field(default_factory=list)
 
 
@@ -55,6 +56,7 @@ def measure(folder: Path, minutes: float = 10) -> tuple[list[tuple[str, str, str
         ("dashboard, data of a page, p95", f"{p95:.0f} ms", f"target: under {TARGET} ms"),
         ("dashboard, the page itself, p95", f"{pages[int(0.95 * len(pages))]:.0f} ms", f"{len(pages)} loads"),
         ("dashboard, requests", f"{found.requests / 60 / minutes:.0f} /s", f"{len(times)} of them looks"),
+        ("dashboard, CPU of the server", f"{found.cpu / 60 / minutes:.2f} cores", f"of {psutil.cpu_count()}"),
         (
             "dashboard, memory of the server",
             f"{last / 2**20:.0f} MiB",
@@ -102,11 +104,15 @@ def _answers(url: str) -> bool:
 async def _crowd(url: str, process: psutil.Process, seconds: float) -> Found:
     found, began = Found(), time.monotonic()
     people = [asyncio.create_task(Person(url, number, found, began, seconds).stay()) for number in range(PEOPLE)]
+    started = process.cpu_times()
+    before = started.user + started.system
     every = min(60.0, seconds / 4)
     while (at := time.monotonic() - began) < seconds:
         await asyncio.sleep(min(every, seconds - at))
         found.memory.append((time.monotonic() - began, process.memory_info().rss))
     await asyncio.gather(*people)
+    used = process.cpu_times()
+    found.cpu = used.user + used.system - before
     return found
 
 

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import uvicorn
 
 from bot import recipes, releases, toolchain
 from bot.api import create_app
-from bot.catalog import Candidate
+from bot.catalog import OWN_BLOCK, Candidate
 from bot.hub import RepoSummary
 from bot.mill import Mill, ReleaseRow
+from bot.models import Recipe
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.recipes import Backend
+from bot.reconciler import ours
 from bot.settings import Settings
 
 RELEASES, VARIANTS, OWNER = 1000, 16, "phimill"
 DIGESTS = SourceDigests(weights="a" * 64, assets="b" * 64, readme="c" * 64)
 
 
+class Lists:
+    """What the Hub would list: three of four repos of each release are there, some of an older commit."""
+
+    def __init__(self, candidates: list[Candidate], backends: list[Backend]) -> None:
+        self._repos = [
+            _published(candidate.repo, candidate.sha if number % 9 else "f" * 40, repo, own, number)
+            for number, candidate in enumerate(candidates)
+            for backend in backends[: 3 + number % 2]
+            for repo, own in recipes.by_target(backend.recipes, OWNER, candidate.repo.split("/")[1]).items()
+        ]
+
+    def list_org(self, _org: str) -> list[RepoSummary]:
+        return self._repos
+
+
 class CrowdedMill(Mill):
-    """A mill with its real journal and queue, on a Hub that lists a thousand releases and what was made of them."""
+    """A mill with its real journal and queue, and the table made as ever from a thousand releases."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -32,52 +50,29 @@ class CrowdedMill(Mill):
             )
             for n in range(RELEASES)
         ]
+        self._lists: Any = Lists(self._candidates, self._backends)
         for number, candidate in enumerate(self._candidates[::7]):
             name = f"{releases.WHY}{candidate.repo}:{self._backends[number % 4].id}"
             self.journal.set_note(name, "The vocabulary is larger than the tokenizer's.")
 
     def releases(self) -> tuple[ReleaseRow, ...]:
         notes = self.journal.notes(releases.WHY) | self.journal.notes(releases.UNSUITED)
-        return releases.rows(
-            self._candidates,
-            self._backends,
-            list(self._listed()),
-            self.builds(500),
-            notes,
-            OWNER,
-            "https://hub.example",
-        )
-
-    def _listed(self) -> list[tuple[RepoSummary, Summary]]:
-        """Three of four repos are there, some of an older commit, as a listing would say it this time."""
-        found = []
-        for number, candidate in enumerate(self._candidates):
-            for backend in self._backends[: 3 + number % 2]:
-                sha = candidate.sha if number % 9 else "f" * 40
-                for repo, own in recipes.by_target(backend.recipes, OWNER, candidate.repo.split("/")[1]).items():
-                    found.append(_published(candidate.repo, sha, repo, backend, own, number))
-        return found
+        there, builds = ours(self._lists, OWNER), self.builds(500)
+        return releases.rows(self._candidates, self._backends, there, builds, notes, OWNER, "https://hub.example")
 
 
-def _published(
-    source: str, sha: str, repo: str, backend: Backend, own: tuple[recipes.Recipe, ...], number: int
-) -> tuple[RepoSummary, Summary]:
-    lock = toolchain.lock_digest(backend.id)
+def _published(source: str, sha: str, repo: str, own: tuple[Recipe, ...], number: int) -> RepoSummary:
+    lock = toolchain.lock_digest(own[0].backend)
     marks = {
         recipe.id: RecipeMark(digest=recipe.digest, toolchain=lock, version="v1.0", bytes=10**9, kl_mean=0.01)
         for recipe in own
     }
-    when = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
-    summary = Summary(
-        backend=backend.id,
-        source=source,
-        source_sha=sha,
-        digests=DIGESTS,
-        version="v1.0",
-        complete=True,
+    said = Summary(
+        backend=own[0].backend, source=source, source_sha=sha, digests=DIGESTS, version="v1.0", complete=True,
         recipes=marks,
-    )
-    return RepoSummary(repo=repo, sha="e" * 40, last_modified=when), summary
+    )  # fmt: skip
+    when = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
+    return RepoSummary(repo=repo, sha="e" * 40, last_modified=when, card={OWN_BLOCK: said.model_dump(mode="json")})
 
 
 def sixteen() -> list[Backend]:

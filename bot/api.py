@@ -176,6 +176,7 @@ def _with_page(app: FastAPI, mill: Mill) -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
+        enable_monitoring=False,
         ssr_mode=False,
         mcp_server=True,
         max_file_size=1,

@@ -36,14 +36,16 @@ log = logging.getLogger(__name__)
 
 def ours(hub: Hub, namespace: str) -> list[tuple[RepoSummary, Summary]]:
     """Our own repos, and what they say they hold, from one listing of them."""
-    backends, found = recipes.backends(), []
+    # One recipe per kind of repo that a backend publishes to: there may be thousands of repos to look at.
+    kinds = {b.id: {recipe.repo: recipe for recipe in b.recipes}.values() for b in recipes.backends().values()}
+    found = []
     for repo in hub.list_org(namespace):
         block = summary_from_card_data(repo.card)
-        if block is None or block.backend not in backends:
+        if block is None or block.backend not in kinds:
             continue
         # A copy of our card in some other repo is not our repo.
         model = block.source.split("/")[-1]
-        if repo.repo in recipes.by_target(backends[block.backend].recipes, namespace, model):
+        if any(repo.repo == recipe.target(namespace, model) for recipe in kinds[block.backend]):
             found.append((repo, block))
     return found
 

@@ -81,7 +81,13 @@ class _Look:
         endpoint: str,
     ) -> None:
         self._notes, self._namespace, self._endpoint = notes, namespace, endpoint
-        self._locks = {backend.id: toolchain.lock_digest(backend.id) for backend in backends}
+        # What a variant would be made with today, by recipe. Worked out once: there may be a thousand releases.
+        self._made_with = {
+            recipe.id: (recipe.digest, lock)
+            for backend in backends
+            for lock in [toolchain.lock_digest(backend.id)]
+            for recipe in backend.recipes
+        }
         self._ours = {(summary.source, listed.repo): (listed, summary) for listed, summary in ours}
         self._newest: dict[tuple[str, str], Build] = {}
         for build in builds:
@@ -104,7 +110,7 @@ class _Look:
         target = recipe.target(self._namespace, candidate.repo.split("/")[1])
         known: dict[str, Any] = {}
         if there := self._ours.get((candidate.repo, target)):
-            known = _standing(candidate, recipe, *there, f"{self._endpoint}/{target}", self._locks[recipe.backend])
+            known = _standing(candidate, recipe, *there, f"{self._endpoint}/{target}", self._made_with[recipe.id])
         if build is not None and recipe.id in build.request.recipes and known.get("state") != "published":
             known |= _under_way(build, recipe)
         return known
@@ -117,14 +123,14 @@ def _unmade(unsuited: str, why: str) -> dict[str, Any]:
 
 
 def _standing(
-    candidate: Candidate, recipe: Recipe, listed: RepoSummary, summary: Summary, url: str, lock: str
+    candidate: Candidate, recipe: Recipe, listed: RepoSummary, summary: Summary, url: str, made_with: tuple[str, str]
 ) -> dict[str, Any]:
     mark, where = summary.recipes.get(recipe.id), {"url": url, "private": listed.private}
     if mark is None:
         declined = recipe.id in summary.declined
         return {"state": "refused", "detail": "Its card says why.", **where} if declined else {}
     moved = summary.source_sha != candidate.sha
-    stale = moved or mark.digest != recipe.digest or mark.toolchain != lock
+    stale = moved or (mark.digest, mark.toolchain) != made_with
     return where | {
         "state": "stale" if stale else "published",
         "detail": (MOVED if moved else RENEWED) if stale else "",

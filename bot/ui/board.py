@@ -15,7 +15,7 @@ from bot.releases import ReleaseRow
 T = TypeVar("T")
 
 PER_PAGE = 10  # releases
-KEPT = 128  # answers and pages; a page is some 40 kB
+KEPT = 256  # answers and pages; a page is some 40 kB
 SORTS = ("newest", "name", "trouble")
 # What somebody should look at first, in the order "trouble".
 _TROUBLE = {"failed": 4, "stale": 3, "building": 2, "waiting": 1}
@@ -73,8 +73,11 @@ class Board:
     def _find(self, query: Query) -> tuple[tuple[tuple[ReleaseRow, ...], ...], dict[str, int]]:
         words = query.text.lower().split()
         named = [own for own in self._releases if all(word in own[0].repo.lower() for word in words)]
-        kept = (tuple(row for row in own if self._wanted(row, query)) for own in named)
-        found = [own for own in kept if own]
+        if query.backend or query.precision or query.state:
+            kept = (tuple(row for row in own if self._wanted(row, query)) for own in named)
+            found = [own for own in kept if own]
+        else:
+            found = named
         if query.sort == "name":
             found.sort(key=lambda own: own[0].repo.split("/")[-1].lower())
         elif query.sort == "trouble":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bot.desk import Desk
     from bot.visitor import Visitor
 
-FRESH_SECONDS = 15.0
+FRESH_SECONDS = 30.0
 
 
 class Boards:

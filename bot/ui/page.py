@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bot.ui.boards import Boards
 
 
+# Open pages that are remembered, half a megabyte each. One that is pushed out by newer ones is sent everything again.
+SESSIONS = 200
+
+
 def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
     """The page, bound to one desk and to what is known of the releases."""
     door = sign_in_button()
@@ -45,6 +49,7 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
                 programs_tab(page)
         open_by_address(page, tabs)
         add_endpoints(desk)
+    page.state_session_capacity = SESSIONS
     page.queue(api_open=False, default_concurrency_limit=4, max_size=200)
     return page
 

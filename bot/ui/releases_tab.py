@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 30.0
 FIRST_WAIT = 10.0  # seconds that the first visitors of a server wait for its first look at the Hub
 STATES = ("published", "building", "waiting", "failed", "stale", "refused", "unsuited", "missing")
+# What a browser that shows nothing yet has: the table's hash, the page, and whether there is one before and after.
+NOTHING = (0, 1, False, False)
 PAGE_BY = "(...given) => [...given.slice(0, -1), Math.max(1, (given.at(-1) || 1) + ({0}))]"
 PAGE_ONE = "(...given) => [...given.slice(0, -1), 1]"
 
@@ -46,7 +48,7 @@ def releases_tab(desk: Desk, page: gr.Blocks, boards: Boards) -> None:
         before = gr.Button(label("releases.before"), size="sm", interactive=False, min_width=90)
         number = gr.Number(1, label=label("releases.page"), minimum=1, precision=0, min_width=90)
         after = gr.Button(label("releases.after"), size="sm", interactive=False, min_width=90)
-    shown = gr.State(0)
+    shown = gr.State(NOTHING)
     wanted: list[Any] = [shown, text, backend, precision, state, sort, number]
     look = {
         "fn": asked(desk, partial(_look, boards)),
@@ -75,7 +77,7 @@ def _look(
     boards: Boards,
     desk: Desk,
     who: Visitor,
-    before: int,
+    before: tuple[int, int, bool, bool],
     text: str | None,
     backend: str,
     precision: str,
@@ -86,12 +88,16 @@ def _look(
     """The table and the state of the pager; what did not change is not sent again, so that selected text stays so."""
     query = Query((text or "").strip()[:100], backend, precision, state, sort, int(page or 1))
     html, number, pages = _page(boards, desk, who, query)
+    fresh = (hash(html), number, number > 1, number < pages)
+    before = before if len(before) == len(fresh) else NOTHING
+    table, _, earlier, later = (new != old for new, old in zip(fresh, before, strict=True))
     return (
-        hash(html),
-        gr.skip() if hash(html) == before else html,
-        number,
-        gr.update(interactive=number > 1),
-        gr.update(interactive=number < pages),
+        fresh,
+        html if table else gr.skip(),
+        # The page that was asked for need not be the one that the browser shows the number of.
+        gr.skip() if before[1] == number == page else number,
+        gr.update(interactive=number > 1) if earlier else gr.skip(),
+        gr.update(interactive=number < pages) if later else gr.skip(),
     )
 
 
