@@ -320,7 +320,7 @@ class FakeMill:
         self._called("releases")
         return self.rows
 
-    def compare(self, text: str, *, anonymous: bool = False) -> tuple[Compared, ...]:
+    def compare(self, text: str, *, by: Visitor = OPERATOR) -> tuple[Compared, ...]:
         self._called("compare", text)
         return self.compared
 

@@ -25,9 +25,10 @@ CURL = """curl -s {url}/gradio_api/run/check \\
 def programs_tab(page: gr.Blocks) -> None:
     """Fill the tab. The server's address is the one that the visitor's browser uses."""
     gr.Markdown(label("programs.intro"))
+    # Without a language: Gradio's colours for one are too pale to read.
     blocks = [
-        gr.Code(language=language, label=label(f"programs.{name}"), interactive=False, lines=1, wrap_lines=True)
-        for name, language in (("python", "python"), ("curl", "shell"), ("agent", "json"))
+        gr.Code(label=label(f"programs.{name}"), interactive=False, lines=1, wrap_lines=True)
+        for name in ("python", "curl", "agent")
     ]
     gr.Markdown(label("programs.token"))
     page.load(None, None, blocks, js=_FILL % tuple(map(json.dumps, snippets("ADDRESS"))))
