@@ -79,7 +79,7 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
     convert.click(asked(desk, _convert), wanted, answer, show_progress_on=answer, api_visibility="private")
 
 
-def _welcome(desk: Desk, who: Visitor, repo: str, typed: str) -> tuple[Any, ...]:
+def _welcome(desk: Desk, who: Visitor, repo: str, typed: str | None) -> tuple[Any, ...]:
     """What the form holds to begin with: the repo that the address names, and the accounts to publish to. What
     somebody has typed before we were there stays.
     """
@@ -89,7 +89,7 @@ def _welcome(desk: Desk, who: Visitor, repo: str, typed: str) -> tuple[Any, ...]
         accounts = ()  # without a token, or with the Hub away: what is asked for then says so
     first = next(iter(accounts), desk.settings.namespace)
     named = repo or gr.skip()
-    return named, _search(desk, who, repo or typed), gr.update(choices=list(accounts), value=first)
+    return named, _search(desk, who, repo or typed or ""), gr.update(choices=list(accounts), value=first)
 
 
 def _search(desk: Desk, who: Visitor, text: str) -> str:

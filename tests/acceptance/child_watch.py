@@ -15,7 +15,6 @@ class ChildWatch:
 
     def __init__(self, pid: int) -> None:
         self._parent = psutil.Process(pid)
-        self._own = _read(pid, "cmdline")
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.seen: set[tuple[bytes, bytes]] = set()
@@ -34,10 +33,11 @@ class ChildWatch:
                 children = self._parent.children(recursive=True)
             except psutil.Error:
                 continue
+            own = _read(self._parent.pid, "cmdline")  # looked up anew: at first it is a fork of ours itself
             for child in children:
                 command = _read(child.pid, "cmdline")
                 # Until it has become another program, a fork shows its parent's own memory.
-                if command and command != self._own:
+                if command and command != own:
                     self.seen.add((command, _read(child.pid, "environ")))
 
 
