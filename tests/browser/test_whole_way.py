@@ -146,7 +146,7 @@ def test_from_a_few_letters_to_a_model_that_speaks(browser: Browser, space: Spac
         page.goto(f"{space.url}/{asked}")
         expect(page.get_by_role("heading", name=SOURCE)).to_be_visible()
         expect(page.locator(".log")).to_contain_text("convert")  # it is watched while it goes on
-        page.reload()
+        page.reload(wait_until="domcontentloaded")
         expect(page.locator(".log")).to_contain_text("convert")
         page.close()
 
