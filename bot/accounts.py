@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
-from collections import OrderedDict
 from functools import cache
 from typing import Any
 
@@ -14,6 +11,7 @@ from pydantic import SecretStr
 
 from bot.errors import AccessDenied
 from bot.hub_errors import translated
+from bot.kept import Kept
 from bot.models import Frozen
 
 REMEMBERED_SECONDS = 60.0
@@ -39,8 +37,7 @@ class Accounts:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known: Kept[Account | None] = Kept(REMEMBERED_SECONDS, MOST)
 
     def of(self, token: SecretStr) -> Account | None:
         """The account that `token` belongs to; None if the Hub does not know it (any more).
@@ -49,17 +46,7 @@ class Accounts:
             HubUnreachable
         """
         secret = token.get_secret_value()
-        key, now = hashlib.sha256(secret.encode()).hexdigest(), time.monotonic()
-        with self._lock:
-            known = self._known.get(key)
-        if known is None or now - known[0] > REMEMBERED_SECONDS:
-            known = (now, self._ask(secret))
-            with self._lock:
-                self._known[key] = known
-                self._known.move_to_end(key)
-                while len(self._known) > MOST:
-                    self._known.popitem(last=False)
-        return known[1]
+        return self._known.get(hashlib.sha256(secret.encode()).hexdigest(), lambda: self._ask(secret))
 
     def _ask(self, secret: str) -> Account | None:
         try:

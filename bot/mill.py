@@ -199,12 +199,10 @@ class Mill:
         Costs a listing of our repos and some calls for each that holds this release.
         """
         repo = RepoRef.parse(text, self.settings.endpoint).repo
-        hub = self._hub_of(by)
-        there = standing(hub, self.namespace)
+        there, publisher = standing(self._hub_of(by), self.namespace), self._publisher_of(by)
         held = sorted(name for (source, _), repos in there.items() if source == repo for name in repos)
-        reader = Publisher(hub, lambda: None)
         return tuple(
-            row for name in held if (state := reader.head(name).publication) for row in comparison.rows(state)
+            row for name in held if (state := publisher.head(name).publication) for row in comparison.rows(state)
         )
 
     def plan(
@@ -240,8 +238,8 @@ class Mill:
             if head.sha is not None and head.publication is not None:
                 backend = recipes.backends()[head.publication.backend]
                 files = tuple(f.path for f in hub.tree(repo, head.sha))
-                card = documents(backend, head.publication, hub.endpoint)[CARD_PATH].decode()
-                previews.append(Preview(repo=repo, files=files, card=card))
+                shown = documents(backend, head.publication, hub.endpoint)[CARD_PATH].decode()
+                previews.append(Preview(repo=repo, files=files, card=shown))
         return tuple(previews)
 
     def releases(self) -> tuple[ReleaseRow, ...]:

@@ -79,15 +79,6 @@ class Publisher:
             return str(self._api().whoami()["name"])
 
     @_patiently
-    def namespaces(self) -> tuple[str, ...]:
-        """The accounts that the token may create repos in, its own first."""
-        with translated("the token"):
-            me = self._api().whoami()
-        if me.get("auth", {}).get("accessToken", {}).get("role", "write") == "read":
-            return ()
-        return (me["name"], *(o["name"] for o in me.get("orgs", []) if o.get("roleInOrg", "write") != "read"))
-
-    @_patiently
     def check_may_write(self, namespace: str) -> None:
         """Make sure, before any work, that the token may create repos in `namespace`.
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import OrderedDict
-
 from bot import catalog
 from bot.architectures import ARCHITECTURES
 from bot.hub import Hub
+from bot.kept import Kept
 from bot.models import Frozen
 
 MOST = 8
@@ -29,8 +26,7 @@ class Search:
     def __init__(self, hub: Hub, watch: tuple[str, ...]) -> None:
         self._hub = hub
         self._watch = watch
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._kept: Kept[tuple[str, ...]] = Kept(KEPT_SECONDS, KEPT)
 
     def __call__(self, text: str) -> tuple[Found, ...]:
         """At most eight repos whose names hold every word of `text`; with no text the newest releases.
@@ -46,16 +42,7 @@ class Search:
         return tuple(found[:MOST])
 
     def _remembered(self, words: str) -> tuple[str, ...]:
-        with self._lock:
-            if words in self._kept and time.monotonic() - self._kept[words][0] < KEPT_SECONDS:
-                return self._kept[words][1]
-        answer = self._asked(words)
-        with self._lock:
-            self._kept[words] = (time.monotonic(), answer)
-            self._kept.move_to_end(words)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return answer
+        return self._kept.get(words, lambda: self._asked(words))
 
     def _asked(self, words: str) -> tuple[str, ...]:
         """The releases, for no words; otherwise the Phis among what the Hub finds."""

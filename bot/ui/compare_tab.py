@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from bot.comparison import Compared, front
 from bot.errors import PhimillError
+from bot.kept import Kept
 from bot.ui import words
 from bot.ui.asking import asked
-from bot.ui.kept import Kept
 from bot.ui.language import label, say
 from bot.ui.markup import PLAIN, complaint, grid, link, note, row, tag
 from bot.ui.plot_view import plot
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bot.desk import Desk
     from bot.visitor import Visitor
 
+KEPT_SECONDS, MOST = 60.0, 64
 # Shows what belongs to the mark that is pointed at or focused.
 SHOW = """
 const tips = () => element.querySelectorAll('[data-tip]');
@@ -40,7 +41,7 @@ element.addEventListener('keydown', event => { if (event.key === 'Escape') hide(
 
 def compare_tab(desk: Desk, page: gr.Blocks) -> None:
     """Fill the tab."""
-    kept: Kept[tuple[Compared, ...]] = Kept(desk.compare)
+    kept: Kept[tuple[Compared, ...]] = Kept(KEPT_SECONDS, MOST)
     with gr.Row():
         repo = gr.Textbox(
             label=label("compare.repo"), placeholder="microsoft/Phi-4-mini-instruct", max_length=200, scale=3
@@ -59,7 +60,8 @@ def _opened(kept: Kept[tuple[Compared, ...]], desk: Desk, who: Visitor, named: s
 
 def _answer(kept: Kept[tuple[Compared, ...]], desk: Desk, who: Visitor, repo: str | None) -> str:
     try:
-        found = kept.get(who, (repo or "").strip())
+        name = (repo or "").strip()
+        found = kept.get((who.operator, who.name, name), lambda: desk.compare(who, name))
     except PhimillError as error:
         return str(complaint(error))
     return str(comparison(found, who.language, desk.settings.endpoint))

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 
 import pytest
+from fake_mill import FakeMill
+from pydantic import SecretStr
 from test_card import changed
 
 from bot import comparison, plot
 from bot.comparison import Compared, front
+from bot.desk import Desk
+from bot.kept import Kept
+from bot.settings import Settings
+from bot.ui import compare_tab
 from bot.ui.compare_tab import comparison as shown
-from bot.ui.kept import MOST, Kept
 from bot.ui.language import LANGUAGES
 from bot.ui.plot_view import SHAPES
-from bot.visitor import OPERATOR, STRANGER
+from bot.visitor import OPERATOR, STRANGER, Visitor
 
 HUB = "https://huggingface.co"
 EVIL = "<img src=x onerror=alert(1)>"
@@ -75,15 +80,13 @@ def test_without_anything_published_it_says_where_to_go() -> None:
     assert "Nothing of this release is published yet." in str(shown([], "en", HUB))
 
 
-def test_what_one_may_see_is_not_kept_for_the_other_and_not_for_ever() -> None:
-    asked: list[tuple[bool, str]] = []
-    kept = Kept(lambda who, name: asked.append((who.operator, name)) or name)
-    for who in (STRANGER, STRANGER, OPERATOR):
-        assert kept.get(who, "a/b") == "a/b"
-    assert asked == [(False, "a/b"), (True, "a/b")]
-    for number in range(2 * MOST):
-        kept.get(STRANGER, str(number))
-    assert len(kept._known) <= MOST
+def test_what_one_may_see_is_not_kept_for_the_other() -> None:
+    mill = FakeMill(Settings())
+    desk, kept = Desk(mill), Kept[tuple[Compared, ...]](60, 10)
+    ann, eve = (Visitor(name=name, token=SecretStr(name)) for name in ("ann", "eve"))
+    for who in (STRANGER, STRANGER, ann, ann, eve, OPERATOR, STRANGER):
+        compare_tab._answer(kept, desk, who, " a/b ")
+    assert mill.calls == 4 * [("compare", "a/b")]
 
 
 def test_figures_of_a_receipt_that_make_no_sense_are_left_out() -> None:
