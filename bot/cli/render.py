@@ -46,6 +46,7 @@ STATE_STYLES = {
     "refused": MIND,
     "failed": BAD,
     "stale": MIND,
+    "unsuited": QUIET,
     "missing": QUIET,
 }
 

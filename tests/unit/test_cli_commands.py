@@ -7,17 +7,26 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from fake_mill import NOON, REPO, SHA, FakeMill, build, published, request, verdict
 
-from bot.builds import Failure, LogLine, Phase
-from bot.cli import output
+from bot.builds import Failure, LogLine, Phase, VariantResult
+from bot.cli import output, render
 from bot.cli.entry import run
 from bot.cli.stopping import Terminated
 from bot.errors import GateFailed, HubUnreachable, NotEnoughRoom, VerdictRefused
 from bot.models import Status
+from bot.releases import State
 from bot.settings import get_settings
+
+
+def test_every_state_of_a_variant_can_be_shown() -> None:
+    assert set(render.STATE_STYLES) == set(get_args(State))
+    assert set(render.VERDICT_STYLES) == set(Status)
+    assert set(render.PHASE_STYLES) == set(Phase)
+    assert set(render.RESULT_STYLES) == set(get_args(VariantResult.model_fields["status"].annotation))
 
 
 @pytest.fixture
