@@ -44,6 +44,15 @@ def verdict(recipe: str, status: Status = Status.SUPPORTED, reason: str = "") ->
     return Verdict(recipe=recipe, status=status, reasons=(reason,) if reason else (), needs=needs)
 
 
+def narrowed(wanted: BuildRequest, asked: Sequence[str]) -> BuildRequest:
+    """Of a request, what was asked for; all of it when nothing was named."""
+    targets = [
+        target.model_copy(update={"recipes": tuple(r for r in target.recipes if not asked or r in asked)})
+        for target in wanted.targets
+    ]
+    return wanted.model_copy(update={"targets": tuple(target for target in targets if target.recipes)})
+
+
 def request(*recipes: str, repo: str = REPO, backend: str = "gguf") -> BuildRequest:
     return BuildRequest(
         repo=repo,
@@ -214,7 +223,9 @@ class FakeMill:
             namespace=namespace or by.name or "phimill",
             release=release(text.partition("@")[0]),
             verdicts=self.verdicts,
-            builds=tuple(r.model_copy(update={"asker": by.name, "private": private}) for r in self.planned),
+            builds=tuple(
+                narrowed(r, asked).model_copy(update={"asker": by.name, "private": private}) for r in self.planned
+            ),
             repos=(TARGET,),
             results=self.standing,
         )

@@ -36,7 +36,12 @@ def advice_tab(desk: Desk) -> None:
         )
     ask = gr.Button(label("advice.ask"), variant="primary")
     answer = gr.HTML(js_on_load=COPY, **PLAIN)
-    seen: dict[str, Any] = {"show_progress_on": answer, "api_visibility": "private", "concurrency_limit": 2}
+    seen: dict[str, Any] = {
+        "show_progress_on": answer,
+        "api_visibility": "private",
+        "concurrency_limit": 2,
+        "trigger_mode": "always_last",
+    }
     gr.on([ask.click, repo.submit], asked(desk, _answer), [repo, device, memory, context], answer, **seen)
 
 

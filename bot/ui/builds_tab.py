@@ -52,7 +52,8 @@ def builds_tab(desk: Desk, page: gr.Blocks) -> None:
 
     page.load(look, [said, shown], outputs, **quiet)
     gr.Timer(REFRESH_SECONDS).tick(look, [said, shown], outputs, concurrency_limit=8, **quiet)
-    top.pick(lambda: EMPTY, None, said, **quiet).then(look, [said, shown], outputs, **quiet)
+    picked = top.pick(lambda: EMPTY, None, said, trigger_mode="always_last", **quiet)
+    picked.then(look, [said, shown], outputs, **quiet)
     for button, action in ((cancel, Desk.cancel), (retry, Desk.retry)):
         act = asked(desk, partial(_act, recent, action), at="build")
         button.click(act, None, [said, shown], **quiet).then(look, [said, shown], outputs, **quiet)

@@ -48,7 +48,12 @@ def compare_tab(desk: Desk, page: gr.Blocks) -> None:
         )
         ask = gr.Button(label("compare.ask"), variant="primary", scale=0, min_width=140)
     answer = gr.HTML(js_on_load=SHOW, **PLAIN)
-    seen: dict[str, Any] = {"show_progress_on": answer, "api_visibility": "private", "concurrency_limit": 4}
+    seen: dict[str, Any] = {
+        "show_progress_on": answer,
+        "api_visibility": "private",
+        "concurrency_limit": 4,
+        "trigger_mode": "always_last",
+    }
     gr.on([ask.click, repo.submit], asked(desk, partial(_answer, kept)), repo, answer, **seen)
     page.load(asked(desk, partial(_opened, kept), at="compare"), None, [repo, answer], **seen)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -29,11 +28,16 @@ if TYPE_CHECKING:
     from bot.visitor import Visitor
 
 ADDRESS = "repo => { if (repo.trim()) history.replaceState(null, '', '?repo=' + encodeURIComponent(repo.trim())); }"
+# What is ticked is read when it is needed, so that what is asked for is what is seen.
+BOXES = """(_, ...rest) => {
+  const boxes = document.querySelectorAll('input[data-recipe]:checked');
+  return [[...boxes].map(box => box.dataset.recipe), ...rest];
+}"""
 
 
 def convert_tab(desk: Desk, page: gr.Blocks) -> None:
     """Fill the tab."""
-    report, chosen = gr.State(None), gr.State(())
+    report, chosen, boxes = gr.State(None), gr.State(()), gr.JSON(visible=False)
     with gr.Row(equal_height=False):
         repo = gr.Textbox(
             label=label("convert.repo"),
@@ -57,8 +61,12 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
         convert = gr.Button(label("convert.convert"), variant="primary")
     answer = gr.HTML(**PLAIN)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    seen: dict[str, Any] = {"show_progress_on": facts, "api_visibility": "private", "concurrency_limit": 4}
+    # What somebody did last counts: Gradio drops what they do while it works, unless told otherwise.
+    common: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", **common}
+    seen: dict[str, Any] = {"show_progress_on": facts, "concurrency_limit": 4, **common}
+    # What waits runs with what is on the page by then, but with the event that came first: not where an event tells.
+    picked = {**quiet, "trigger_mode": "multiple"}
     wanted = [report, chosen, target, private]
     looked = (
         asked(desk, _check),
@@ -70,13 +78,14 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
     page.load(asked(desk, _welcome, at="repo"), repo, [repo, found, target], **quiet).then(*looked, **seen).then(
         *foreseen, **quiet
     )
-    repo.input(asked(desk, _search), repo, found, trigger_mode="always_last", **quiet)
-    for begun in (check.click, repo.submit, found.pick(_picked, None, repo, **quiet).then):
+    repo.input(asked(desk, _search), repo, found, **quiet)
+    for begun in (check.click, repo.submit, found.pick(_picked, None, repo, **picked).then):
         begun(None, repo, None, js=ADDRESS).then(*looked, **seen).then(*foreseen, **quiet)
     preset.input(asked(desk, _preset), [report, preset], [chosen, matrix], **quiet).then(*foreseen, **quiet)
-    matrix.pick(_boxes(desk), report, chosen, **quiet).then(*foreseen, **quiet)
+    matrix.pick(asked(desk, _ticked), [boxes, report], chosen, js=BOXES, **quiet).then(*foreseen, **quiet)
     gr.on([target.change, private.change], *foreseen, **quiet)
-    convert.click(asked(desk, _convert), wanted, answer, show_progress_on=answer, api_visibility="private")
+    asking: dict[str, Any] = {"show_progress_on": answer, "api_visibility": "private"}  # pressed twice, asked once
+    convert.click(asked(desk, _convert), [boxes, report, target, private], answer, js=BOXES, **asking)
 
 
 def _welcome(desk: Desk, who: Visitor, repo: str, typed: str | None) -> tuple[Any, ...]:
@@ -133,14 +142,9 @@ def _preset(desk: Desk, who: Visitor, report: CheckReport | None, preset: str) -
     return chosen, str(verdict_view.matrix(given, chosen, desk.settings.endpoint, who.language, choice=True))
 
 
-def _boxes(desk: Desk) -> Callable[..., tuple[str, ...]]:
-    """Gradio finds out by its type that it has to fill in the event, and reads no types through a `partial`."""
-
-    def ticked(report: Any, event: gr.EventData) -> tuple[str, ...]:
-        boxes = getattr(event, "recipes", ())
-        return allowed(offers(report, desk.settings), boxes) if report and isinstance(boxes, list) else ()
-
-    return ticked
+def _ticked(desk: Desk, who: Visitor, boxes: object, report: CheckReport | None) -> tuple[str, ...]:
+    """Of what the browser says is ticked, what can be asked for."""
+    return allowed(offers(report, desk.settings), boxes) if report and isinstance(boxes, list) else ()
 
 
 def _preview(
@@ -180,8 +184,9 @@ def _planned(plan: Plan, endpoint: str, language: str) -> Markup:
 
 
 def _convert(
-    desk: Desk, who: Visitor, report: CheckReport | None, chosen: Sequence[str], target: str | None, private: bool
+    desk: Desk, who: Visitor, boxes: object, report: CheckReport | None, target: str | None, private: bool
 ) -> str:
+    chosen = _ticked(desk, who, boxes, report)
     if report is None or not chosen:
         return str(note(say(who.language, "convert.choose"), kind="bad"))
     try:

@@ -15,7 +15,7 @@ from bot.ui.address import link_to
 from bot.ui.language import say
 from bot.ui.markup import EMPTY, chip, link, note, tag
 
-# What is picked is told to the page: a repo of a search, or all the boxes that are ticked.
+# What is picked is told to the page: a repo of a search, or that a box was ticked.
 CHOOSE = """
 element.addEventListener('click', event => {
   const found = event.target.closest('[data-repo]');
@@ -26,9 +26,7 @@ element.addEventListener('click', event => {
 """
 TICK = """
 element.addEventListener('change', event => {
-  if (!event.target.matches('input[data-recipe]')) return;
-  const ticked = [...element.querySelectorAll('input[data-recipe]:checked')].map(box => box.dataset.recipe);
-  trigger('pick', {recipes: ticked});
+  if (event.target.matches('input[data-recipe]')) trigger('pick', {});
 });
 """
 

@@ -36,6 +36,20 @@ def test_a_release_is_chosen_ticked_foreseen_and_asked_for(page: Page, local_pag
     expect(page.get_by_role("link", name="gguf · int4, int8")).to_have_attribute("href", "?build=11111111")
 
 
+def test_what_is_ticked_when_the_button_is_pressed_is_asked_for(page: Page, local_page: str) -> None:
+    page.goto(f"{local_page}/?repo={PHI}")
+    expect(page.get_by_text("Variants: 1.")).to_be_visible()
+    page.evaluate("""() => {
+      const box = name => document.querySelector(`input[data-recipe='gguf/${name}']`);
+      for (const name of ['int4', 'int8', 'int4', 'int4']) box(name).click();
+    }""")
+    page.get_by_role("button", name="Convert", exact=True).click()
+    expect(page.get_by_role("link", name="gguf · int4", exact=True)).to_be_visible()
+    expect(page.get_by_text("Variants: 1.")).to_be_visible()
+    expect(page.locator("input[data-recipe='gguf/int4']")).to_be_checked()
+    expect(page.locator(".plan")).to_contain_text("Q4_K_M")
+
+
 def test_a_verdict_has_an_address_of_its_own(page: Page, local_page: str) -> None:
     page.goto(f"{local_page}/?repo={PHI}")
     expect(page.get_by_role("heading", name=PHI)).to_be_visible()
