@@ -81,7 +81,11 @@ def add_endpoints(desk: Desk) -> None:
         return await answer(_advise, request, repo=repo, device=device, memory=memory, context=context)
 
     async def convert(
-        repo: str, request: gr.Request, recipes: list[str] | None = None, namespace: str = ""
+        repo: str,
+        request: gr.Request,
+        recipes: list[str] | None = None,
+        namespace: str = "",
+        private: bool = False,
     ) -> dict[str, Any]:
         """Convert a Phi model, measure every variant against its source, and publish to the Hub what passes.
 
@@ -94,8 +98,10 @@ def add_endpoints(desk: Desk) -> None:
             repo: The model on the Hub, as owner/name or owner/name@revision.
             recipes: What to make: ids such as gguf/int4, or whole backends such as gguf; empty for the usual ones.
             namespace: The account to publish to; empty for the usual one.
+            private: Whether only that account is to see what is published. Refused for a repo that is public already.
         """
-        return await answer(_convert, request, repo=repo, recipes=recipes or [], namespace=namespace)
+        given = {"recipes": recipes or [], "namespace": namespace, "private": private}
+        return await answer(_convert, request, repo=repo, **given)
 
     async def status(request: gr.Request, build: str = "", limit: int = 20) -> dict[str, Any]:
         """Say how builds are doing: their phase, progress, place in the queue, results and what failed.
@@ -164,9 +170,14 @@ def _advise(
 
 @validate_call
 def _convert(
-    desk: Any, who: Any, repo: Short, recipes: Annotated[list[Short], Field(max_length=100)], namespace: Short
+    desk: Any,
+    who: Any,
+    repo: Short,
+    recipes: Annotated[list[Short], Field(max_length=100)],
+    namespace: Short,
+    private: bool,
 ) -> dict[str, Any]:
-    plan = desk.plan(who, repo, recipes, namespace.strip() or None)
+    plan = desk.plan(who, repo, recipes, namespace.strip() or None, private=private)
     builds = desk.submit(who, plan)
     return {
         "release": {"repo": plan.release.repo, "sha": plan.release.sha},

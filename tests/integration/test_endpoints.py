@@ -20,6 +20,7 @@ import uvicorn
 from engine_worker import wait_until
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from huggingface_hub import HfApi
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
@@ -185,3 +186,19 @@ def test_strangers_may_look_and_not_convert(server: str, monkeypatch: pytest.Mon
     refused = agent(server, ("convert", {"repo": MODEL}), Authorization="Bearer hf_of_nobody")
     assert refused[0].isError
     assert api.predict(api_name="/status")["builds"] == []
+
+
+def test_a_token_converts_into_its_owner_s_account_and_strangers_see_nothing_of_it(
+    hub: RunningHub, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACE_ID", "phimill/mill")
+    hub.config.add_user("ada")
+    token = hub.token("ada")
+    asked = {"repo": MODEL, "recipes": ["twin/int4"], "namespace": "ada", "private": True}
+    [begun] = agent(server, ("convert", asked), Authorization=f"Bearer {token}")
+    [build] = answer(begun)["builds"]
+    assert client(server).predict(api_name="/status")["builds"] == []
+    ada = client(server, Authorization=f"Bearer {token}")
+    done = built(lambda: ada.predict(build=build["id"], api_name="/status")["builds"][0])
+    assert {r["repo"] for r in done["results"] if r["status"] == "published"} == {"ada/phi-twin"}
+    assert HfApi(hub.url, token=token).model_info("ada/phi-twin").private
