@@ -44,7 +44,7 @@ def chip(text: object, kind: str, title: str | None = None) -> Markup:
 def grid(headings: Sequence[str], rows: Iterable[Markup]) -> Markup:
     """A table that scrolls sideways on a narrow screen."""
     head = tag("tr", *(tag("th", h, scope="col") for h in headings))
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), cls="grid")
+    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), cls="grid", tabindex="0")
 
 
 def row(*cells: object, **attributes: object) -> Markup:

@@ -15,6 +15,15 @@ FOUND = """async () => (await axe.run(document, {resultTypes: ['violations']})).
   .filter(one => ['serious', 'critical'].includes(one.impact))
   .map(one => one.id + ': ' + one.nodes.map(node => node.target + ' ' + node.html + ' ' + node.any.map(x => x.message))
   .join(' | '))"""
+# A filled form, a comparison, builds that run, wait, failed and are over; with what shows that it opened.
+FILLED = {
+    "repo=microsoft/Phi-3.5-tiny-instruct": "Variants: 1.",
+    "compare=microsoft/Phi-4-mini": "BF16, as it is",
+    "build=aaaaaaaa": "line 59",
+    "build=bbbbbbbb": "In the queue",
+    "build=cccccccc": "line 59",
+    "build=dddddddd": "line 59",
+}
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -38,6 +47,21 @@ def opened(browser: Browser, address: str, *, width: int = WIDE, **context: Any)
 def test_a_tab_has_no_grave_barrier(browser: Browser, local_page: str, tab: str, theme: str, width: int) -> None:
     page = opened(browser, f"{local_page}/?tab={tab}&__theme={theme}", width=width)
     try:
+        assert grave(page) == []
+        assert page.evaluate(SIDEWAYS) <= 0
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("address", FILLED)
+def test_what_an_address_opens_has_no_grave_barrier(
+    browser: Browser, local_page: str, address: str, theme: str, width: int
+) -> None:
+    page = opened(browser, f"{local_page}/?{address}&__theme={theme}", width=width)
+    try:
+        expect(page.get_by_text(FILLED[address]).first).to_be_visible()
         assert grave(page) == []
         assert page.evaluate(SIDEWAYS) <= 0
     finally:
