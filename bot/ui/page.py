@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from bot.ui.address import open_by_address
 from bot.ui.advice_tab import advice_tab
+from bot.ui.asking import asked
 from bot.ui.builds_tab import builds_tab
 from bot.ui.compare_tab import compare_tab
 from bot.ui.convert_tab import convert_tab
 from bot.ui.endpoints import add_endpoints
-from bot.ui.language import label
+from bot.ui.language import ENGLISH, label, say
 from bot.ui.markup import PLAIN, link, tag
 from bot.ui.programs_tab import programs_tab
 from bot.ui.releases_tab import releases_tab
@@ -21,8 +22,11 @@ from bot.ui.sign_in import place_sign_in, sign_in_button
 
 if TYPE_CHECKING:
     from bot.desk import Desk
+    from bot.settings import Settings
     from bot.ui.boards import Boards
+    from bot.visitor import Visitor
 
+HUB = "\0"  # where the link to the Hub comes in a sentence
 
 # Open pages that are remembered, half a megabyte each. One that is pushed out by newer ones is sent everything again.
 SESSIONS = 200
@@ -32,7 +36,9 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
     """The page, bound to one desk and to what is known of the releases."""
     door = sign_in_button()
     with gr.Blocks(title="phimill", analytics_enabled=False, fill_width=False) as page:
-        gr.HTML(_heading(desk), **PLAIN)
+        heading = gr.HTML(_heading(desk.settings, ENGLISH), **PLAIN)
+        spoken: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+        page.load(asked(desk, _spoken), None, heading, **spoken)
         place_sign_in(desk, page, door)
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab(label("page.tab_builds"), id="builds"):
@@ -54,14 +60,15 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
     return page
 
 
-def _heading(desk: Desk) -> Markup:
-    settings = desk.settings
-    where = f", publishing to {settings.namespace}" if settings.namespace else ""
-    watching = (
-        "Watching ",
-        ", ".join(settings.watch),
-        " on ",
-        link(settings.endpoint, settings.endpoint),
-        where,
-    )
-    return tag("div", tag("h1", "phimill"), tag("span", *watching), cls="mill-head")
+def _heading(settings: Settings, language: str) -> Markup:
+    watch = ", ".join(settings.watch)
+    said = say(language, "page.watching" if watch else "page.working", watch=watch, hub=HUB)
+    before, _, after = said.partition(HUB)
+    where = say(language, "page.publishing", namespace=settings.namespace) if settings.namespace else ""
+    told = tag("span", before, link(settings.endpoint, settings.endpoint), after, where)
+    return tag("div", tag("h1", "phimill"), told, cls="mill-head")
+
+
+def _spoken(desk: Desk, who: Visitor) -> Any:
+    """The heading for whoever reads another language than the one it is made in."""
+    return gr.skip() if who.language == ENGLISH else str(_heading(desk.settings, who.language))

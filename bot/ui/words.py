@@ -126,7 +126,7 @@ def recipes(names: Sequence[str], language: str = ENGLISH) -> str:
 def outcome(build: Build, language: str = ENGLISH) -> str:
     """One phrase for where a build stands: what it is doing, what it waits for, or how it ended."""
     if build.awaits is Awaits.SIGN_IN:
-        return f"waits for {build.request.asker} to sign in again"
+        return say(language, "words.awaits_sign_in", asker=build.request.asker)
     if build.phase is Phase.WAITING:
         if build.position:
             return say(language, "words.place_in_queue", position=build.position)

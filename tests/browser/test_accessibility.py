@@ -79,6 +79,7 @@ def test_hebrew_reads_from_right_to_left(browser: Browser, local_page: str) -> N
     page = opened(browser, local_page, locale="he-IL")
     assert page.evaluate("[document.documentElement.dir, document.documentElement.lang]") == ["rtl", "he"]
     expect(page.get_by_role("tab", name="המרות")).to_be_visible()
+    expect(page.get_by_text("עוקב אחר microsoft")).to_be_visible()
     assert grave(page) == []
     page.close()
 
