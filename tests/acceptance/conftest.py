@@ -7,33 +7,18 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from child_watch import ChildWatch
-from go_between import GoBetween, Seen
-from hub_world import BIN, BOT, HERE, Ran, World, copied, ended, popen
+from go_between import GoBetween
+from hub_world import BIN, BOT, HERE, World, copied, ended, popen
+from published import Published
 
 from bot import toolchain
 
 # Read once by the client, at import; what tests run has its own.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-@dataclass(frozen=True)
-class Published:
-    """The first round of the watcher on a Hub that holds one release, and everything that was seen of it."""
-
-    world: World
-    sha: str
-    ran: Ran
-    token: str
-    snapshot: Path
-    seen: tuple[Seen, ...]
-    children: frozenset[tuple[bytes, bytes]]
-    started: tuple[dict[str, object], ...]
-    knocked_elsewhere: bool
 
 
 @pytest.fixture(scope="session")

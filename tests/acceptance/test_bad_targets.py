@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Published
 from hub_world import BOT, MODEL, SOURCE, STRANGER, World
+from published import Published
 
 pytestmark = pytest.mark.backend
 

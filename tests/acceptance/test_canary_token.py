@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Published
+from published import Published
 
 pytestmark = pytest.mark.backend
 

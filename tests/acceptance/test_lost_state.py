@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Published
 from hub_world import copied
+from published import Published
 
 pytestmark = pytest.mark.backend
 

@@ -8,8 +8,8 @@ import json
 
 import pytest
 import yaml
-from conftest import Published
 from hub_world import MODEL, SOURCE, TARGET, weights
+from published import Published
 
 from bot import recipes
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Published
 from hub_world import BIN, BOT, HERE, MICROSOFT, MODEL, SOURCE, TARGET, run, weights
+from published import Published
 
 pytestmark = pytest.mark.backend
 
