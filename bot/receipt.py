@@ -113,7 +113,7 @@ def version_order(version: str) -> tuple[int, int, str]:
 
 
 def _subjects(publication: Publication, others: Sequence[ArtifactFile]) -> list[dict[str, Any]]:
-    found = _standing(publication)
+    found = standing(publication)
     for file in others:
         if file.path == STATEMENT_PATH:
             raise ValueError("A statement cannot name its own hash.")
@@ -122,7 +122,7 @@ def _subjects(publication: Publication, others: Sequence[ArtifactFile]) -> list[
     return [{"name": path, "digest": {"sha256": found[path]}} for path in sorted(found) if found[path]]
 
 
-def _standing(publication: Publication) -> dict[str, str]:
+def standing(publication: Publication) -> dict[str, str]:
     """The hash of each file of a variant that stands in the repo, by path; "" where that cannot be told.
 
     Variants share files (the importance matrix). While a version is being built, older variants still name
