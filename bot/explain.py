@@ -160,3 +160,4 @@ def _limits(held: Publication) -> Iterator[str]:
 def _check(there: Published) -> Iterator[str]:
     place = f"{there.repo}@{there.revision}"
     yield f"phimill verify {place}: every file's bytes, {RECEIPT_PATH}, {STATEMENT_PATH}, {CARD_PATH} and the source."
+    yield f"phimill verify --rebuild {place}: the same, and each variant made again from the source and compared."

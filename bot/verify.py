@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import stamina
 
@@ -38,6 +38,15 @@ class Published(NamedTuple):
     unreadable: str = ""
 
 
+class Rebuilt(Frozen):
+    """How the rebuild of one variant ended. What differs, or why there is none, is among the findings."""
+
+    recipe: str
+    status: Literal["identical", "differs", "not_rebuilt"]
+    source_sha: str
+    files: int
+
+
 class Checked(Frozen):
     """What is there, and what is wrong with it. `files` is how many were read, and `bytes` how much that was."""
 
@@ -49,6 +58,7 @@ class Checked(Frozen):
     files: int
     bytes: int
     findings: tuple[Finding, ...]
+    rebuilt: tuple[Rebuilt, ...] = ()
 
     @property
     def ok(self) -> bool:

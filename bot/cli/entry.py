@@ -29,7 +29,7 @@ CODES = {
     4: "a variant was made but failed the gate",
     5: "the Hub cannot be reached, or said no",
     6: "not enough disk or memory",
-    7: "what is published is not what its receipt says",
+    7: "what is published is not what its receipt says, or cannot be rebuilt",
     INTERRUPTED: "stopped by Ctrl-C",
     TERMINATED: "stopped by SIGTERM",
 }

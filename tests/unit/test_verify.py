@@ -348,3 +348,8 @@ def test_explain_prints_sentences_or_one_object(call: Callable[..., tuple[int, s
     assert "Where it came from" in out
     code, out, _ = call("explain", GOLDEN.repo, "--format", "json")
     assert (code, json.loads(out)["source_sha"]) == (0, GOLDEN.source_sha)
+
+
+def test_what_to_rebuild_is_chosen_only_where_something_is(call: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = call("verify", GOLDEN.repo, "--only", "gguf/int4")
+    assert (code, "Add --rebuild." in err) == (2, True)
