@@ -15,6 +15,7 @@
     │   ├── Superseded                      a newer version of the source was published meanwhile
     │   └── SignInNeeded                    a person's own token is needed and is not at hand
     ├── NotEnoughRoom            exit 6   disk or memory
+    ├── NotAsRecorded            exit 7   what is published is not what its receipt says
     ├── SourceCorrupt            exit 3   the source's bytes are not what they claim
     ├── ConverterFailed          exit 1   a child process ended badly
     │   └── ConverterStopped                it hit a limit: memory, time, file size
@@ -153,6 +154,13 @@ class NotEnoughRoom(PhimillError):
     code = "not_enough_room"
     mendable = True
     exit_code = 6
+
+
+class NotAsRecorded(PhimillError):
+    """What is published is not what its receipt and its statement say."""
+
+    code = "not_as_recorded"
+    exit_code = 7
 
 
 class ConverterFailed(PhimillError):

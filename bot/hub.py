@@ -155,6 +155,10 @@ class Hub:
 
         return tuple(self._once(f"{repo}@{sha}", listing))
 
+    def tags(self, repo: str) -> tuple[str, ...]:
+        """The names of a repo's tags. Raises as `look`."""
+        return self._call(repo, lambda: tuple(ref.name for ref in self._api.list_repo_refs(repo).tags))
+
     def read_text(self, repo: str, sha: str, path: str, max_bytes: int) -> str:
         """The UTF-8 text of a small file at an exact commit.
 

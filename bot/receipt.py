@@ -113,7 +113,7 @@ def version_order(version: str) -> tuple[int, int, str]:
 
 
 def _subjects(publication: Publication, others: Sequence[ArtifactFile]) -> list[dict[str, Any]]:
-    found = _standing(publication)
+    found = standing(publication)
     for file in others:
         if file.path == STATEMENT_PATH:
             raise ValueError("A statement cannot name its own hash.")
@@ -122,7 +122,7 @@ def _subjects(publication: Publication, others: Sequence[ArtifactFile]) -> list[
     return [{"name": path, "digest": {"sha256": found[path]}} for path in sorted(found) if found[path]]
 
 
-def _standing(publication: Publication) -> dict[str, str]:
+def standing(publication: Publication) -> dict[str, str]:
     """The hash of each file of a variant that stands in the repo, by path; "" where that cannot be told.
 
     Variants share files (the importance matrix). While a version is being built, older variants still name
@@ -145,7 +145,7 @@ def _build(publication: Publication, options: Mapping[str, Mapping[str, Any]]) -
             "digest": v.recipe_digest,
             "options": dict(options.get(v.recipe, {})),
             "precision": v.precision.value,
-            "source_sha": _made_at(publication, v),
+            "source_sha": made_at(publication, v),
             "toolchain": v.toolchain,
             "version": v.version,
         }
@@ -173,7 +173,7 @@ def _dependencies(publication: Publication) -> Iterator[dict[str, Any]]:
 
     There is more than one commit where a variant of an earlier version still stands beside newer ones.
     """
-    commits = {publication.source_sha, *(_made_at(publication, v) for v in publication.variants)}
+    commits = {publication.source_sha, *(made_at(publication, v) for v in publication.variants)}
     for sha in sorted(commits, key=lambda sha: (sha != publication.source_sha, sha)):
         uri = f"hf://{quote(publication.source)}@{sha}"
         yield {"name": publication.source, "uri": uri, "digest": {"gitCommit": sha}}
@@ -186,7 +186,7 @@ def _dependencies(publication: Publication) -> Iterator[dict[str, Any]]:
         yield {"name": f"{publication.backend} toolchain lock", "digest": {"sha256": lock}}
 
 
-def _made_at(publication: Publication, variant: PublishedVariant) -> str:
+def made_at(publication: Publication, variant: PublishedVariant) -> str:
     """The source commit of the version a variant was made for."""
     return publication.versions.get(variant.version, publication.source_sha)
 

@@ -37,7 +37,7 @@ LOGPROBS = "logprobs"
 
 
 class Stages:
-    """What one build can have made for it."""
+    """What one build can have made for it. What it makes with another `apart` lies apart, so that it is made anew."""
 
     def __init__(
         self,
@@ -48,6 +48,8 @@ class Stages:
         backend: Backend,
         steps: Steps,
         admission: Admission,
+        *,
+        apart: str = "",
     ) -> None:
         self._settings = settings
         self._hub = hub
@@ -59,7 +61,8 @@ class Stages:
         self._code = toolchain.code_path(settings=settings)
         self._children = Children(settings, admission, steps, release.parameters, self._code)
         # Folders are named by all that their content depends on: our own converters and texts too.
-        self._made_with = f"{request.toolchain} {self._code.name}"
+        self._by = f"{self._code.name} {apart}".strip()
+        self._made_with = f"{request.toolchain} {self._by}"
 
     def tools(self, telling: Telling) -> dict[str, str]:
         """Make the environments this build needs; the versions of the packages its backend names."""
@@ -101,7 +104,7 @@ class Stages:
 
     def folder(self, recipe: Recipe) -> Path:
         """Where a variant's files lie until it is published."""
-        return self._workspace.variant_dir(self._request, f"{recipe.id} {self._code.name}")
+        return self._workspace.variant_dir(self._request, f"{recipe.id} {self._by}")
 
     def convert(self, recipe: Recipe, telling: Telling) -> Artifact:
         """One variant's files, made if they are not there."""

@@ -48,6 +48,11 @@ class Steps:
         self._once = once
         self._paused = paused
 
+    @classmethod
+    def in_foreground(cls, build: str, journal: Journal) -> Steps:
+        """Steps of work that somebody waits for: nothing is queued, nothing pauses it, and Ctrl-C cancels it."""
+        return cls(build, journal, lambda _, act: act(), lambda: False, lambda: False, person=True)
+
     def run(self, name: str, action: Callable[[], Any]) -> Any:
         """Do `action` once and keep its result (JSON); a later attempt at this build gets the stored result instead.
 

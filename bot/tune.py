@@ -207,8 +207,7 @@ def _opened(mill: Mill, ear: Ear, release: Release, backend: Backend) -> Tuning:
         toolchain=lock,
         targets=(),
     )
-    # In the foreground: nothing is queued, nothing pauses it, and Ctrl-C is how it is cancelled.
-    steps = Steps(BUILD, mill.journal, lambda _, act: act(), lambda: False, lambda: False, person=True)
+    steps = Steps.in_foreground(BUILD, mill.journal)
     stages = Stages(settings, mill.hub, request, release, backend, steps, Admission(settings))
     return Tuning(settings, release, backend, stages, lock, toolchain.code_path(settings=settings).name, ear)
 

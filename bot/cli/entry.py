@@ -14,7 +14,7 @@ from types import FrameType
 
 from typer.exceptions import Abort
 
-from bot.cli import advice, builds, conversions, demonstration, hub, machine, services, space, tuning
+from bot.cli import advice, builds, conversions, demonstration, hub, machine, services, space, tuning, verification
 from bot.cli.app import app
 from bot.cli.output import Output
 from bot.cli.stopping import AGAIN, Terminated
@@ -29,11 +29,12 @@ CODES = {
     4: "a variant was made but failed the gate",
     5: "the Hub cannot be reached, or said no",
     6: "not enough disk or memory",
+    7: "what is published is not what its receipt says, or cannot be rebuilt",
     INTERRUPTED: "stopped by Ctrl-C",
     TERMINATED: "stopped by SIGTERM",
 }
 
-for _group in (conversions, advice, tuning, builds, services, machine, hub, space, demonstration):
+for _group in (conversions, advice, tuning, verification, builds, services, machine, hub, space, demonstration):
     app.add_typer(_group.commands)
 
 

@@ -32,6 +32,7 @@ RESULT_STYLES = {
     "gate_failed": BAD,
     "failed": BAD,
 }
+REBUILT_STYLES = {"identical": GOOD, "differs": BAD, "not_rebuilt": MIND}
 PHASE_STYLES = {
     Phase.WAITING: QUIET,
     Phase.RUNNING: "cyan",
