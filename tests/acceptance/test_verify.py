@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Published
 from hub_world import BIN, MODEL, SOURCE, TARGET, Ran, World, run
 from huggingface_hub import CommitOperationAdd
+from published import Published
 
 from bot import gguf_header, recipes
 from bot.errors import NotAsRecorded, NotOurs, RepoUnavailable, UsageError
