@@ -75,6 +75,20 @@ def test_the_exit_code_or_the_signal_is_told(run: Run) -> None:
     assert run("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").returncode == -signal.SIGSEGV
 
 
+def share(pid: str) -> list[str]:
+    """Which share of the processor a process's session has; nothing where time is not shared out among sessions."""
+    path = Path(f"/proc/{pid}/autogroup")
+    return path.read_text().split()[-1:] if path.exists() else []
+
+
+@pytest.mark.skipif(not share("self"), reason="time is not shared out among sessions")
+def test_a_command_has_less_of_the_processor_than_the_bot_though_its_session_is_new(run: Run) -> None:
+    seen: list[str] = []
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(0.5)"
+    run(code, on_line=lambda pid: seen.extend(share(pid)))
+    assert [int(nice) for nice in seen] == [min(int(share("self")[0]) + 5, 19)]
+
+
 def test_a_program_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PhimillError, match="not a program"):
         sandbox.run(
