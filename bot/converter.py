@@ -107,6 +107,7 @@ def call(
     listener.raise_failure(backend, outcome.returncode)
     verb = str(request.get("verb"))
     made = listener.made if verb == "convert" else []
+    _named_once([name for one in made for name in (*one.files, *one.extras)])
     reply = Reply(
         outcome,
         tools,
@@ -126,9 +127,7 @@ def artifact(out: Path, made: Made) -> Artifact:
     Raises:
         ConverterFailed: a bad name or extension, a link, a second name for a file, or no plain file at all.
     """
-    names = [*made.files, *made.extras]
-    if len({name.casefold() for name in names}) != len(names):
-        raise ConverterFailed("The converter named a file twice.", _HINT)
+    _named_once([*made.files, *made.extras])
     return Artifact(
         recipe=made.recipe,
         files=tuple(_file(out, name) for name in made.files),
@@ -136,6 +135,12 @@ def artifact(out: Path, made: Made) -> Artifact:
         bits_per_weight=made.bits_per_weight,
         facts=made.facts,
     )
+
+
+def _named_once(names: Sequence[str]) -> None:
+    """Every file belongs to one artifact, or few bytes would be hours of hashing."""
+    if len({name.casefold() for name in names}) != len(names):
+        raise ConverterFailed("The converter named a file twice.", _HINT)
 
 
 def _file(out: Path, name: str) -> ArtifactFile:
