@@ -83,6 +83,7 @@ def call(
         SourceCorrupt: it found the source not to be what it claims.
         ConverterStopped, NotEnoughRoom, BuildCancelled: see `sandbox.run`.
         ToolchainFailed: its environment could not be made.
+        PhimillError: the fences that it ran behind are not the ones that would be published.
     """
     settings = settings or get_settings()
     tools = toolchain.ensure(
@@ -104,6 +105,7 @@ def call(
         env={"PYTHONPATH": str(code), "PYTHONHASHSEED": "0"},
         strict=settings.sandbox == "strict",
     )
+    _check_tier(outcome.tier)
     listener.raise_failure(backend, outcome.returncode)
     verb = str(request.get("verb"))
     made = listener.made if verb == "convert" else []
@@ -119,6 +121,16 @@ def call(
     if not any(getattr(reply, name) for name in WHAT_A_VERB_GIVES.get(verb, ())):
         raise ConverterFailed(f"The {backend} converter ended without an answer to {verb!r}.", listener.hint)
     return reply
+
+
+def _check_tier(tier: str) -> None:
+    """The receipt and the card name the machine's fences: a run that had others is not what they say."""
+    promised = str(sandbox.probe())
+    if tier != promised:
+        raise PhimillError(
+            f"A converter ran in the sandbox tier {tier}, and this process promises {promised}.",
+            "Start phimill again, so that it looks at the machine anew. `phimill doctor` shows the tier.",
+        )
 
 
 def artifact(out: Path, made: Made) -> Artifact:
