@@ -66,7 +66,7 @@ class Children:
         telling.log(
             "info",
             f"{work.backend} took {outcome.wall:.1f} s, {outcome.cpu:.1f} CPU s, "
-            f"{outcome.peak_memory / GIB:.2f} GiB, on {grant.threads} threads",
+            f"{outcome.peak_memory / GIB:.2f} GiB, on {grant.threads} threads (sandbox: {outcome.tier})",
         )
         return reply
 

@@ -83,6 +83,7 @@ def call(
         SourceCorrupt: it found the source not to be what it claims.
         ConverterStopped, NotEnoughRoom, BuildCancelled: see `sandbox.run`.
         ToolchainFailed: its environment could not be made.
+        PhimillError: the fences that it ran behind are not the ones that would be published.
     """
     settings = settings or get_settings()
     tools = toolchain.ensure(
@@ -104,9 +105,11 @@ def call(
         env={"PYTHONPATH": str(code), "PYTHONHASHSEED": "0"},
         strict=settings.sandbox == "strict",
     )
+    _check_tier(outcome.tier)
     listener.raise_failure(backend, outcome.returncode)
     verb = str(request.get("verb"))
     made = listener.made if verb == "convert" else []
+    _named_once([name for one in made for name in (*one.files, *one.extras)])
     reply = Reply(
         outcome,
         tools,
@@ -120,15 +123,23 @@ def call(
     return reply
 
 
+def _check_tier(tier: str) -> None:
+    """The receipt and the card name the machine's fences: a run that had others is not what they say."""
+    promised = str(sandbox.probe())
+    if tier != promised:
+        raise PhimillError(
+            f"A converter ran in the sandbox tier {tier}, and this process promises {promised}.",
+            "Start phimill again, so that it looks at the machine anew. `phimill doctor` shows the tier.",
+        )
+
+
 def artifact(out: Path, made: Made) -> Artifact:
     """Check and hash the files a converter claims to have made in `out`. Its process must have ended.
 
     Raises:
         ConverterFailed: a bad name or extension, a link, a second name for a file, or no plain file at all.
     """
-    names = [*made.files, *made.extras]
-    if len({name.casefold() for name in names}) != len(names):
-        raise ConverterFailed("The converter named a file twice.", _HINT)
+    _named_once([*made.files, *made.extras])
     return Artifact(
         recipe=made.recipe,
         files=tuple(_file(out, name) for name in made.files),
@@ -136,6 +147,12 @@ def artifact(out: Path, made: Made) -> Artifact:
         bits_per_weight=made.bits_per_weight,
         facts=made.facts,
     )
+
+
+def _named_once(names: Sequence[str]) -> None:
+    """Every file belongs to one artifact, or few bytes would be hours of hashing."""
+    if len({name.casefold() for name in names}) != len(names):
+        raise ConverterFailed("The converter named a file twice.", _HINT)
 
 
 def _file(out: Path, name: str) -> ArtifactFile:

@@ -73,7 +73,7 @@ class Made(Event):
     """A recipe is done; `files` and `extras` are names relative to the request's `out`."""
 
     event: Literal["artifact"]
-    recipe: str = Field(max_length=200)
+    recipe: Text = Field(max_length=200)
     files: tuple[str, ...] = Field(min_length=1, max_length=MAX_FILES)
     extras: tuple[str, ...] = Field(default=(), max_length=MAX_FILES)
     bits_per_weight: float = Field(gt=0, le=64)

@@ -24,6 +24,7 @@ import math
 from bot.models import Fidelity, Precision
 from bot.settings import Settings
 
+ROUNDING = 0.01  # nats that 16-bit log-probabilities may take a KL below zero
 STRICT_STOP = frozenset({Precision.FP32, Precision.FP16, Precision.INT8})
 
 
@@ -86,6 +87,9 @@ def _unusable(fidelity: Fidelity) -> str | None:
     wrong = [name for name, value in measured.items() if value is not None and not math.isfinite(value)]
     if wrong:
         return f"The {wrong[0]} is {measured[wrong[0]]}, not a finite number."
+    wrong = [name for name, value in measured.items() if value is not None and not _possible(name, value)]
+    if wrong:
+        return f"The {wrong[0]} is {measured[wrong[0]]}, which cannot be."
     if not fidelity.finite:
         return "Its logits are not finite: they hold NaN or infinity."
     if not fidelity.tokenizer_agrees:
@@ -93,6 +97,13 @@ def _unusable(fidelity: Fidelity) -> str | None:
     if not fidelity.same_end_tokens:
         return "Its end tokens are not those of the source."
     return None
+
+
+def _possible(name: str, value: float) -> bool:
+    """Whether a figure can have been measured at all."""
+    if name == "top-1 agreement":
+        return 0 <= value <= 1
+    return value > 0 if name == "perplexity ratio" else value >= -ROUNDING
 
 
 def _runtime_error(fidelity: Fidelity, settings: Settings) -> str | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bot import disk
 from bot.errors import PhimillError
 from bot.sandbox_watch import Child, Limits, Outcome, Tier
 from bot.settings import GIB, get_settings
@@ -117,9 +117,7 @@ def _scratch(work: Path) -> Iterator[Path]:
             (folder / name).mkdir(mode=0o700)
         yield folder
     finally:
-        # Not shutil.rmtree: it recurses, and the folder may have been made deeper than Python's stack.
-        env = {"PATH": os.environ.get("PATH", os.defpath)}  # no child is given the bot's own environment
-        subprocess.run(["rm", "-rf", "--", folder], env=env, check=False, stderr=subprocess.DEVNULL)
+        disk.remove(folder)
 
 
 def _absolute(command: Sequence[str | Path]) -> list[str]:

@@ -272,12 +272,23 @@ def wait(child: int, control: int, wake: int, told_to_stop: Callable[[], bool]) 
             return  # macOS: the command is the only child, so this was its end
 
 
+def step_back(parent: int, by: int) -> None:
+    """Let the bot go first. Where the kernel shares time out among sessions, niceness counts only within one, and this
+    session is new: it begins with the full share, whatever the bot was given.
+    """
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{parent}/autogroup") as theirs:
+        nice = min(int(theirs.read().split()[-1]) + by, 19)
+        with open("/proc/self/autogroup", "w") as ours:
+            ours.write(str(nice))
+
+
 def main() -> None:
     """Supervise the command that the control socket (its number is the argument) describes."""
     control = int(sys.argv[1])
     os.set_inheritable(control, False)
     spec = hear(control)
     sys.path += spec["site"]
+    step_back(spec["parent"], spec["nice"])
     stopped: list[int] = []
     wake, awaken = os.pipe()
     os.set_blocking(awaken, False)

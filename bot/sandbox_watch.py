@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,10 +19,12 @@ from typing import IO, Any, cast
 
 import psutil
 
-from bot.errors import BuildCancelled, ConverterStopped, MemoryExceeded, NotEnoughRoom, PhimillError
+from bot import disk
+from bot.errors import BuildCancelled, ConverterStopped, MemoryExceeded, PhimillError
 from bot.settings import GIB
 
 TICK = 0.25  # seconds between looks at memory, time, disk and the cancel flag
+LINE_COST = 256  # bytes of output that a line counts for beside its own: each is kept, and a database is slow
 LAST_WORDS = 5.0  # seconds to read what is left in the pipes once everything has ended
 LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 
@@ -35,6 +36,7 @@ class Limits:
     memory: int
     wall: float
     file_size: int = 1024 * GIB
+    files: int = 20_000
     threads: int = 1
     open_files: int = 4096
     processes: int = 128
@@ -177,13 +179,9 @@ class Child:
                 "Raise PHIMILL_MEMORY_BUDGET, or use a machine with more memory.",
                 limit=limits.memory,
             )
-        for folder in self._writes if limits.disk_floor else ():
-            free = shutil.disk_usage(folder).free
-            if free < limits.disk_floor:
-                raise NotEnoughRoom(
-                    f"Only {free / GIB:.1f} GiB of disk are left; {limits.disk_floor / GIB:.1f} must stay.",
-                    "Free some disk, or lower PHIMILL_DISK_FLOOR.",
-                )
+        if limits.disk_floor:
+            disk.check_room(self._writes, limits.disk_floor)
+        disk.check_count(self._writes, limits.files)
         return held
 
     def _outcome(self, limits: Limits) -> Outcome:
@@ -242,13 +240,17 @@ class _Lines:
     def _add(self, part: bytes) -> None:
         self._rest += part
         while len(self._rest) > self._longest:
-            self._emit(self._rest[: self._longest].decode(errors="replace"))
+            self._say(self._rest[: self._longest])
             del self._rest[: self._longest]
 
     def _flush(self) -> None:
         if self._rest:
-            self._emit(self._rest.decode(errors="replace"))
+            self._say(self._rest)
             self._rest.clear()
+
+    def _say(self, line: bytearray) -> None:
+        self._quota.spend(LINE_COST)
+        self._emit(line.decode(errors="replace"))
 
 
 def _tree(pid: int) -> list[psutil.Process]:

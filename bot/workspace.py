@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from bot import disk
 from bot.builds import BuildRequest
 from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError
 from bot.models import digest
@@ -235,12 +235,6 @@ def _last_used(folder: Path) -> float:
 
 
 def _remove(path: Path) -> None:
-    """Delete a tree that may be read-only, and deeper than Python's stack: a converter wrote it."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    env = {"PATH": os.environ.get("PATH", os.defpath)}  # no child is given the bot's own environment
-    for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
-        subprocess.run([*command, "--", str(path)], env=env, check=False, stderr=subprocess.DEVNULL)
-    if path.exists():
+    """Delete what a converter wrote."""
+    if not disk.remove(path):
         raise PhimillError(f"{path} cannot be deleted.", "Delete it by hand.")

@@ -59,6 +59,23 @@ def test_a_figure_at_its_limit_passes_and_the_next_float_does_not(precision: Pre
     assert judge(above, precision, SETTINGS, unquantized=False) is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("kl_mean", -0.02), ("kl_p99", -1.0), ("top1", 1.01), ("top1", -0.1), ("perplexity_ratio", 0.0),
+     ("baseline_kl_mean", -5.0), ("chat_kl_mean", -5.0)],
+)  # fmt: skip
+def test_a_figure_that_cannot_have_been_measured_does_not_pass(name: str, value: float) -> None:
+    for known_error in (True, False):
+        problem = judge(
+            fidelity(**{name: value}), Precision.INT4, SETTINGS, unquantized=False, known_error=known_error
+        )
+        assert str(problem).endswith(f"is {value}, which cannot be.")
+
+
+def test_rounding_may_take_the_distance_of_the_same_below_zero() -> None:
+    assert judge(fidelity(kl_mean=-1e-4), Precision.FP32, SETTINGS, unquantized=True) is None
+
+
 def test_the_runtime_limit_also_holds_at_the_figure_itself() -> None:
     settings = Settings(gate_fp16=1.0, gate_runtime=0.5)
     at, above = fidelity(kl_mean=0.5), fidelity(kl_mean=math.nextafter(0.5, 1))

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bot import sandbox
+from bot import disk, sandbox
 from bot.errors import BuildCancelled, ConverterStopped, NotEnoughRoom, PhimillError
 from bot.sandbox_watch import _Lines, _Quota
 
@@ -75,6 +75,20 @@ def test_the_exit_code_or_the_signal_is_told(run: Run) -> None:
     assert run("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").returncode == -signal.SIGSEGV
 
 
+def share(pid: str) -> list[str]:
+    """Which share of the processor a process's session has; nothing where time is not shared out among sessions."""
+    path = Path(f"/proc/{pid}/autogroup")
+    return path.read_text().split()[-1:] if path.exists() else []
+
+
+@pytest.mark.skipif(not share("self"), reason="time is not shared out among sessions")
+def test_a_command_has_less_of_the_processor_than_the_bot_though_its_session_is_new(run: Run) -> None:
+    seen: list[str] = []
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(0.5)"
+    run(code, on_line=lambda pid: seen.extend(share(pid)))
+    assert [int(nice) for nice in seen] == [min(int(share("self")[0]) + 5, 19)]
+
+
 def test_a_program_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PhimillError, match="not a program"):
         sandbox.run(
@@ -90,14 +104,49 @@ def test_a_program_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_in_the_work_folder(run: Run, tmp_path: Path) -> None:
-    run("""
-        import os, tempfile
-        tempfile.mkstemp()
-        open(os.path.expanduser("~/x"), "w")
-        for _ in range(1500):
-            os.mkdir("deep"); os.chdir("deep")
-    """)
+    with suppress(ConverterStopped):  # if it is looked at meanwhile: see the next test
+        run("""
+            import os, tempfile
+            tempfile.mkstemp()
+            open(os.path.expanduser("~/x"), "w")
+            for _ in range(1500):
+                os.mkdir("deep"); os.chdir("deep")
+        """)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_too_deep_to_be_looked_into_stop_it(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConverterStopped, match="cannot be looked into: File name too long"):
+        run("""
+            import os, time
+            for _ in range(1500):
+                os.mkdir("deep"); os.chdir("deep")
+            time.sleep(60)
+        """)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_without_end_stop_it_wherever_it_may_write(run: Run) -> None:
+    for place in ("os.getcwd()", "os.environ['TMPDIR']"):
+        code = f"import os, time\nfor n in range(60): os.mkdir({place} + '/' + str(n))\ntime.sleep(60)"
+        with pytest.raises(ConverterStopped, match="at 50 files"):
+            run(code, files=50)
+
+
+def test_a_closed_folder_is_taken_away_too(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "closed" / "inner").mkdir(parents=True)
+    (tmp_path / "tree" / "closed").chmod(0o300)
+    assert disk.remove(tmp_path / "tree")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_short_lines_count_for_more_than_their_bytes(run: Run, stream: str) -> None:
+    lines: list[str] = []
+    code = f"import sys\nwhile True: sys.{stream}.write('x' + chr(10))"
+    with pytest.raises(ConverterStopped, match="of output"):
+        run(code, output=MIB, on_line=lines.append, on_log=lines.append)
+    assert len(lines) <= 4096
 
 
 def test_held_memory_over_the_limit_stops_it(run: Run) -> None:
@@ -181,7 +230,7 @@ def test_output_without_end_is_stopped(run: Run, stream: str, text: str) -> None
 
 def test_a_long_line_arrives_in_pieces() -> None:
     lines: list[str] = []
-    cutter = _Lines(lines.append, _Quota(1000), 10, b"\r")
+    cutter = _Lines(lines.append, _Quota(10_000), 10, b"\r")
     for data in (b"abc", b"def\nx\r\n\n", b"y" * 25, b"\nend"):
         assert cutter.feed(data)
     assert not cutter.feed(b"")
