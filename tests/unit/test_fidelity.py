@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.fidelity import judge, limit, stop_note
+from bot.fidelity import ROUNDING, judge, limit, stop_note
 from bot.models import Fidelity, Precision, Sample
 from bot.settings import Settings
 
@@ -216,5 +216,5 @@ def test_a_rounding_error_below_zero_is_no_distance() -> None:
 @given(kl=st.floats(allow_nan=True, allow_infinity=True), precision=st.sampled_from(Precision))
 def test_whatever_passes_is_within_its_limit(kl: float, precision: Precision) -> None:
     verdict = judge(fidelity(baseline_kl_mean=kl), precision, SETTINGS, unquantized=False)
-    assert (verdict is None) == (math.isfinite(kl) and kl <= limit(precision, SETTINGS))
+    assert (verdict is None) == (math.isfinite(kl) and -ROUNDING <= kl <= limit(precision, SETTINGS))
     assert verdict is None or ("\n" not in verdict and verdict.endswith("."))
