@@ -95,4 +95,4 @@ def test_an_agent_finds_tools_that_explain_themselves(server: str) -> None:
         assert len(tool.description) > 60
         assert all(len(each["description"]) > 10 for each in tool.inputSchema["properties"].values())
     assert tools["convert"].inputSchema["required"] == ["repo"]
-    assert set(tools["convert"].inputSchema["properties"]) == {"repo", "recipes", "namespace"}
+    assert set(tools["convert"].inputSchema["properties"]) == {"repo", "recipes", "namespace", "private"}
