@@ -20,6 +20,7 @@ import yaml
 from jinja2 import Template
 from pydantic import ValidationError
 
+from bot import front_matter
 from bot.fidelity import stop_note
 from bot.fitting import DEFAULT_CONTEXT, by_device
 from bot.models import Precision
@@ -154,9 +155,9 @@ def parse(card_text: str) -> Summary | None:
     if match is None:
         return None
     try:
-        data = yaml.load(match[1], Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError, ValueError) as exc:
-        log.warning("A card's front matter is not readable YAML: %s", type(exc).__name__)
+        data = front_matter.load(match[1])
+    except front_matter.Unreadable as exc:
+        log.warning("A card's front matter is not readable YAML: %s", exc)
         return None
     return summary_from_card_data(data) if isinstance(data, dict) else None
 
@@ -176,15 +177,6 @@ def summary_from_card_data(data: Mapping[str, Any]) -> Summary | None:
         count = exc.error_count() if isinstance(exc, ValidationError) else 1
         log.warning("A card's %s block is malformed: %d errors.", BLOCK, count)
         return None
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Safe loading without aliases: we never write one, and nested they grow a small card without bound."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
 
 
 def _front_matter(publication: Publication, backend: BackendInfo, hub: str) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
-from bot import filenames, safetensors_header
+from bot import filenames, front_matter, safetensors_header
 from bot.architectures import ARCHITECTURES
 from bot.errors import SourceCorrupt, VerdictRefused
 from bot.hub import Hub, RepoSummary
@@ -212,8 +210,8 @@ def _card(hub: Hub, repo: str, sha: str, files: tuple[SourceFile, ...]) -> dict[
         if not text.startswith("---\n"):
             return {}
         written = text[4:].split("\n---", 1)[0]
-        front = yaml.safe_load(written) if len(written) <= MAX_FRONT_MATTER else None
-    except (yaml.YAMLError, SourceCorrupt, RecursionError, ValueError):
+        front = front_matter.load(written) if len(written) <= MAX_FRONT_MATTER else None
+    except (front_matter.Unreadable, SourceCorrupt):
         return {}
     return front if isinstance(front, dict) else {}
 

@@ -100,6 +100,8 @@ class Hub:
     def look(self, ref: RepoRef) -> Standing:
         """The commit that `ref` stands for now, and who may see it. One call.
 
+        A repo that was renamed or given away is not followed: its name said whose it is.
+
         Raises:
             RepoUnavailable, GatedSource, AccessDenied, HubUnreachable
         """
@@ -107,6 +109,8 @@ class Hub:
             str(ref),
             lambda: self._api.model_info(ref.repo, revision=ref.revision, timeout=hub_http.SILENCE_SECONDS),
         )
+        if str(info.id).lower() != ref.repo.lower():
+            raise RepoUnavailable(f"{ref.repo} is {str(info.id)[:200]!r} now.", "Ask for that one if it is meant.")
         return Standing(sha=_sha(info.sha, ref.repo), private=bool(info.private), gated=bool(info.gated))
 
     def list_org(self, org: str) -> list[RepoSummary]:
@@ -282,7 +286,7 @@ def _source_file(entry: RepoFile) -> SourceFile:
     return SourceFile(path=entry.path, size=int(entry.size), digest=entry.lfs.sha256 if entry.lfs else entry.blob_id)
 
 
-def _sha(value: str | None, repo: str) -> str:
-    if value is None or len(value) != 40 or not set(value) <= set("0123456789abcdef"):
+def _sha(value: object, repo: str) -> str:
+    if not isinstance(value, str) or len(value) != 40 or not set(value) <= set("0123456789abcdef"):
         raise RepoUnavailable(f"{repo} has no commit yet.")
     return value

@@ -57,7 +57,7 @@ def translated(what: str) -> Iterator[None]:
         ) from error
     except HFValidationError as error:
         raise InvalidRepoId(f"{what!r} is not a repo id.", "Give it as owner/name.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         # The answer parsed as something else than the protocol says: a proxy's login page, a half-written
         # mirror.
         raise HubError(f"The Hub's answer about {what} cannot be understood ({type(error).__name__}).") from error

@@ -75,6 +75,6 @@ def _ask(tokenizer: Path, text: str, work: Path, settings: Settings) -> dict[str
         raise SourceCorrupt("tokenizer.json cannot be loaded by the tokenizers library.")
     try:
         answer = json.loads(lines[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     return answer if isinstance(answer, dict) else {}

@@ -93,7 +93,7 @@ def _tokenizer(
         yield unsupported("tokenizer_config.json names no tokenizer_class; llama.cpp's converter reads it.")
     elif "tokenizer.model" not in names:
         yield unsupported(
-            f"llama.cpp needs the SentencePiece file tokenizer.model for a {cls or 'tokenizer'}, and the "
+            f"llama.cpp needs the SentencePiece file tokenizer.model for a {(cls or 'tokenizer')[:80]}, and the "
             "repo does not hold it; a tokenizer saved again by transformers 5 has lost it."
         )
 

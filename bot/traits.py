@@ -85,12 +85,14 @@ def rope(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SourceCorrupt("config.json: its RoPE parameters are not a table.")
     kind = found.get("rope_type") or found.get("type") or "default"
+    if not isinstance(kind, str):
+        raise SourceCorrupt("config.json: its RoPE type is not a text.")
     for name in ("long_factor", "short_factor"):
         factors = found.get(name)
         if factors is not None and not _are_factors(factors):
             raise SourceCorrupt(f"config.json: {name} is not a list of numbers.")
     # "su" is what Phi-3 called LongRoPE before June 2024.
-    return {**found, "rope_type": "longrope" if kind == "su" else str(kind)}
+    return {**found, "rope_type": "longrope" if kind == "su" else kind}
 
 
 def traits(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any], files: Sequence[SourceFile]) -> Traits:
@@ -126,7 +128,8 @@ def traits(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any], files
 def tokenizer_kind(tokenizer_config: Mapping[str, Any], files: Sequence[SourceFile]) -> TokenizerKind:
     """Which family of tokenizer this is, by its class first and by its files where the class says nothing."""
     names = {file.path for file in files}
-    cls = tokenizer_config.get("tokenizer_class")
+    named = tokenizer_config.get("tokenizer_class")
+    cls = named if isinstance(named, str) else ""
     if cls in _BPE_CLASSES:
         return "bpe"
     if cls in _SPM_CLASSES or "tokenizer.model" in names:

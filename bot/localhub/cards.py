@@ -12,8 +12,11 @@ import yaml
 from bot.localhub.errors import BadRequestError
 
 MAX_FRONT_MATTER = 512 * 1024
+MAX_BRACKETS = 5000  # a parser of YAML takes the square of their depth
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+# PyYAML's constructors look things up without asking first: `!!bool maybe`, `!!int ""`, `!!timestamp never`.
+_UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 _RELATIONS = ("adapter", "merge", "quantized", "finetune")
 
 
@@ -32,13 +35,13 @@ def front_matter(text: str) -> dict[str, Any] | None:
     header, _ = split(text)
     if header is None:
         return None
-    if len(header) > MAX_FRONT_MATTER:
+    if len(header) > MAX_FRONT_MATTER or header.count("[") + header.count("{") > MAX_BRACKETS:
         raise BadRequestError("The YAML front matter is too long.")
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(header, Loader=yaml.CSafeLoader)):
             raise BadRequestError("YAML aliases are not allowed in the front matter.")
         value = plain(yaml.load(header, Loader=yaml.CSafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise BadRequestError(f"The YAML front matter cannot be read: {_one_line(error)}") from error
     if value is None:
         return None
