@@ -17,14 +17,28 @@ from bot.models import Recipe
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.recipes import Backend
 from bot.reconciler import ours
+from bot.search import Search
 from bot.settings import Settings
 
 RELEASES, VARIANTS, OWNER = 1000, 16, "phimill"
 DIGESTS = SourceDigests(weights="a" * 64, assets="b" * 64, readme="c" * 64)
 
 
+class Sources:
+    """What the Hub would list of the watched organisation: the releases."""
+
+    def __init__(self, candidates: list[Candidate]) -> None:
+        self._repos = [RepoSummary(repo=c.repo, sha=c.sha, architectures=(c.architecture,)) for c in candidates]
+
+    def list_org(self, _org: str) -> list[RepoSummary]:
+        return self._repos
+
+    def search(self, words: str) -> list[RepoSummary]:
+        return [repo for repo in self._repos if words in repo.repo]
+
+
 class Lists:
-    """What the Hub would list: three of four repos of each release are there, some of an older commit."""
+    """What the Hub would list of our own: three of four repos of each release are there, some of an older commit."""
 
     def __init__(self, candidates: list[Candidate], backends: list[Backend]) -> None:
         self._repos = [
@@ -51,6 +65,8 @@ class CrowdedMill(Mill):
             for n in range(RELEASES)
         ]
         self._lists: Any = Lists(self._candidates, self._backends)
+        sources: Any = Sources(self._candidates)
+        self._search = self._public_search = Search(sources, settings.watch)
         for number, candidate in enumerate(self._candidates[::7]):
             name = f"{releases.WHY}{candidate.repo}:{self._backends[number % 4].id}"
             self.journal.set_note(name, "The vocabulary is larger than the tokenizer's.")

@@ -128,14 +128,16 @@ class Hub:
         return [_summary(info) for info in self._once(org, listing) if info.sha]
 
     def search(self, words: str, limit: int = 50) -> list[RepoSummary]:
-        """The model repos whose names hold these words, the most popular first. One call.
+        """The model repos whose names hold these words, the most popular first, without their cards. One call.
+
+        Anybody's repo can be among them, and huggingface_hub gives up a whole listing for one card it cannot take.
 
         Raises:
             HubUnreachable, AccessDenied
         """
 
         def listing() -> list[ModelInfo]:
-            fields = list(SUMMARY_FIELDS)
+            fields = [field for field in SUMMARY_FIELDS if field != "cardData"]
             return list(self._api.list_models(search=words, limit=limit, expand=fields, sort="downloads"))  # type: ignore[arg-type]
 
         return [_summary(info) for info in self._once(words, listing) if info.sha]
