@@ -85,7 +85,7 @@ for _name, _table in {**MISTAKEN, **KEYS}.items():
     case("cards", *(("hub", "understood") if _name in MISTAKEN else (CONVERTIBLE, "")))(_made)
 
 
-@case("cards", CONVERTIBLE, build="published", seconds=300)
+@case("cards", CONVERTIBLE, seconds=300)
 def a_card_that_wants_to_write_ours(canary: Path) -> Made:
     front = {
         "license": INJECTED[:290],
@@ -104,7 +104,7 @@ def a_card_that_wants_to_write_ours(canary: Path) -> Made:
     return _card(front, f"{PROMPT}\n{HTML}\n{{{{ config }}}}\n$math$ @everyone", trained())
 
 
-@case("cards", CONVERTIBLE, build="published", seconds=300)
+@case("cards", CONVERTIBLE, seconds=300)
 def a_card_whose_licence_is_a_prompt(canary: Path) -> Made:
     front = {"license": f"{PROMPT} | `x` [a](javascript:alert(1)) {HTML}", "license_link": "https://a.b/<script>"}
     return _card(front, "x", trained())

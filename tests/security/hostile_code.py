@@ -43,7 +43,7 @@ def a_class_of_another_repo(canary: Path) -> Made:
     return {**with_json(good(), "config.json", architectures=["EvilForCausalLM"]), **_programs(canary)}
 
 
-@case("code", CONVERTIBLE, build="published")
+@case("code", CONVERTIBLE)
 def code_beside_a_model_that_needs_none(canary: Path) -> Made:
     """`auto_map` for every auto class, a `model_file` for MLX, and modules whose names something may import."""
     remote = {
@@ -96,12 +96,12 @@ def bombs() -> dict[str, str]:
     }
 
 
-@case("templates", CONVERTIBLE, build="converter_failed", seconds=300)
+@case("templates", CONVERTIBLE, seconds=300)
 def a_template_file_that_reaches_for_the_interpreter(canary: Path) -> Made:
     return {**trained(), "chat_template.jinja": escapes(canary)["lipsum"].encode()}
 
 
-@case("templates", CONVERTIBLE, build="converter_failed", seconds=300)
+@case("templates", CONVERTIBLE, seconds=300)
 def a_template_that_never_ends(canary: Path) -> Made:
     return {**trained(), "chat_template.jinja": bombs()["loop"].encode()}
 

@@ -46,7 +46,7 @@ def two_names_that_differ_in_case(canary: Path) -> Made:
     return {**good(), "Model.safetensors": good()["model.safetensors"]}
 
 
-@case("names", CONVERTIBLE, build="published")
+@case("names", CONVERTIBLE)
 def names_that_leave_the_repo_beside_a_good_model(canary: Path) -> Made:
     """None of them is a name that is downloaded; the listing holds them all the same."""
     names = ["../evil.safetensors", "/etc/evil.safetensors", "a/../../evil.safetensors", "./config.json",

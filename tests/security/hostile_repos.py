@@ -1,4 +1,4 @@
-"""The corpus of hostile repos: what each holds, and how looking at it, and building from it, has to end.
+"""The corpus of hostile repos: what each holds, and how looking at it has to end.
 
 A case is a function that returns the files of a repo. Its docstring says what the author of such a repo is after.
 The modules `hostile_*.py` register theirs here; `every_case()` has them all.
@@ -30,8 +30,7 @@ THEMES = ("pickles", "code", "templates", "names", "headers", "lies", "config", 
 class Case:
     """One hostile repo.
 
-    `look` is how `phimill check` ends and `says` is part of its reason. Where the verdict lets it through, `build` is
-    how `phimill convert` ends: an error's code, or "published" for what is made without the hostile part.
+    `look` is how `phimill check` ends and `says` is part of its reason.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Case:
     make: Make
     look: str
     says: str = ""
-    build: str = ""
     seconds: float = 180.0
 
     @property
@@ -50,14 +48,14 @@ class Case:
 _CASES: dict[str, Case] = {}
 
 
-def case(theme: str, look: str, says: str = "", *, build: str = "", seconds: float = 180.0) -> Callable[[Make], Make]:
+def case(theme: str, look: str, says: str = "", *, seconds: float = 180.0) -> Callable[[Make], Make]:
     """Register a function as a case. It gets the canary: a path at which no file may ever appear."""
 
     def register(make: Make) -> Make:
         name = make.__name__
         assert theme in THEMES
         assert name not in _CASES, name
-        _CASES[name] = Case(name, theme, make, look, says, build, seconds)
+        _CASES[name] = Case(name, theme, make, look, says, seconds)
         return make
 
     return register

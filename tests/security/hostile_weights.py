@@ -96,7 +96,7 @@ def an_index_of_pickles(canary: Path) -> Made:
     return {**files, "pytorch_model.bin.index.json": index}
 
 
-@case("pickles", CONVERTIBLE, build="published")
+@case("pickles", CONVERTIBLE)
 def pickles_of_every_kind_beside_good_safetensors(canary: Path) -> Made:
     more = {"pytorch_model.bin": bomb(canary), "model.pt": zipped(canary), "optimizer.pth": zipped(canary),
             "training_args.bin": bomb(canary), "tf_model.h5": bomb(canary), "rng_state.pkl": bomb(canary),
