@@ -26,6 +26,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/docs.py --check
 	$(BIN)/python scripts/threats.py
+	$(BIN)/python -m pytest --collect-only -qq
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
