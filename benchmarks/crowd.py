@@ -164,29 +164,48 @@ class Person:
         return next(event for event in self.config["dependencies"] if not event["queue"] and len(event["inputs"]) == 7)
 
     async def ask(self, event: dict[str, Any], data: list[Any] | None = None) -> None:
+        """Send one event, and what the page sends because of its answer."""
         began = time.monotonic()
         values = data if data is not None else [self.value(number) for number in event["inputs"]]
         body = {"data": values, "fn_index": event["id"], "session_hash": self.session, "event_data": None}
         if event["queue"]:
             await self.http.post("/gradio_api/queue/join", json=body)
-            await self.streamed(f"/gradio_api/queue/data?session_hash={self.session}")
-            self.found.requests += 2
-            return
-        (await self.http.post("/gradio_api/run/predict?tab=releases", json=body)).raise_for_status()
-        self.found.requests += 1
+            answer = await self.streamed(f"/gradio_api/queue/data?session_hash={self.session}")
+        else:
+            got = await self.http.post("/gradio_api/run/predict?tab=releases", json=body)
+            answer = got.raise_for_status().json()
+        self.found.requests += 1 + event["queue"]
         if len(event["inputs"]) == 7:
             now = time.monotonic()
             self.found.data.append((now - self.began, now - began))
+        for each in self.followers(event, answer.get("changed_state_ids") or []):
+            await self.ask(each)
+
+    def followers(self, event: dict[str, Any], changed: list[int]) -> list[dict[str, Any]]:
+        """The events that come after one, or after what it changed."""
+        return [
+            each
+            for each in self.config["dependencies"]
+            if each["backend_fn"]
+            and (
+                each["trigger_after"] == event["id"]
+                or (event["queue"] and any(name == "change" and of in changed for of, name in each["targets"]))
+            )
+        ]
 
     def value(self, number: int) -> Any:
         component = next(each for each in self.config["components"] if each["id"] == number)
         return None if component["type"] == "state" else component["props"].get("value")
 
-    async def streamed(self, path: str) -> None:
+    async def streamed(self, path: str) -> dict[str, Any]:
+        output: dict[str, Any] = {}
         async with self.http.stream("GET", path) as answer:
             async for line in answer.aiter_lines():
-                if '"close_stream"' in line:
-                    return
+                said = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+                output = said.get("output") or output
+                if said.get("msg") == "close_stream":
+                    break
+        return output
 
     async def heartbeat(self) -> None:
         """What tells the server that the page is still open."""
@@ -196,9 +215,8 @@ class Person:
 
     async def tick(self) -> None:
         """The list of builds looks for news by itself, whatever tab is shown."""
-        event = next(
-            e for e in self.config["dependencies"] if e["queue"] and any(n == "tick" for _, n in e["targets"])
-        )
+        every = (e for e in self.config["dependencies"] if any(name == "tick" for _, name in e["targets"]))
+        event = next(each for each in every if len(each["inputs"]) != 7)
         while True:
             await asyncio.sleep(TICK_SECONDS)
             await self.ask(event)

@@ -7,6 +7,7 @@ import json
 import logging
 import secrets
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 LARGEST_PAYLOAD = 64 * 1024  # bytes; the Hub's own are a few kB
 MOST_HINTS = 100
 DEBOUNCE_SECONDS = 2.0
+# How long a thread that computes may keep the others from answering. With Python's own 5 ms, all pages stand still
+# whenever the dashboard is made anew: every answer takes many short turns.
+SWITCH_SECONDS = 0.0005
 GOODBYE_SECONDS = 3  # for open connections, when the server ends
 
 
@@ -69,6 +73,7 @@ class Hints:
 
 def create_app(mill: Mill) -> FastAPI:
     """The app. It does not make the mill work or watch; whoever serves it does."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     hints = Hints(mill.reconcile, DEBOUNCE_SECONDS)
 
     @asynccontextmanager

@@ -43,7 +43,8 @@ def open_by_address(page: gr.Blocks, tabs: gr.Tabs) -> None:
         wanted = tab_of(request.query_params)
         return gr.Tabs(selected=wanted) if wanted in known else gr.skip()
 
-    page.load(opened, None, tabs, show_progress="hidden", api_visibility="private").then(None, js=OPENED)
+    at_once: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    page.load(opened, None, tabs, **at_once).then(None, js=OPENED)
     for name, tab in known.items():
         own = [parameter for parameter, shown in SHOWN_IN.items() if shown == name]
         tab.select(None, js=FOLLOW % (name, own))

@@ -15,7 +15,7 @@ from bot.releases import ReleaseRow
 T = TypeVar("T")
 
 PER_PAGE = 10  # releases
-KEPT = 256  # answers and pages; a page is some 40 kB
+KEPT = 256  # answers
 SORTS = ("newest", "name", "trouble")
 # What somebody should look at first, in the order "trouble".
 _TROUBLE = {"failed": 4, "stale": 3, "building": 2, "waiting": 1}

@@ -39,28 +39,28 @@ element.addEventListener('click', event => {
 def builds_tab(desk: Desk, page: gr.Blocks) -> None:
     """Fill the tab, and keep it up to date."""
     recent = Recent(lambda: (desk.builds(OPERATOR, LISTED), desk.mill.paused), REFRESH_SECONDS / 2)
-    said, shown = gr.State(EMPTY), gr.State(())
+    said, found, shown = gr.State(EMPTY), gr.State(()), gr.State(())
     top = gr.HTML(js_on_load=PICK, min_height=120, **PLAIN)
     with gr.Row():
         cancel = gr.Button(label("builds.cancel"), visible=False, size="sm", scale=0, min_width=160)
         retry = gr.Button(label("builds.retry"), visible=False, size="sm", scale=0, min_width=160)
     log = gr.HTML(**PLAIN)
     ways = gr.HTML(js_on_load=COPY, **PLAIN)
-    outputs = [shown, top, log, ways, cancel, retry]
-    look = asked(desk, partial(_look, recent), at="build")
+    look = {"fn": asked(desk, partial(_look, recent), at="build"), "inputs": [said, found], "outputs": found}
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-    page.load(look, [said, shown], outputs, **quiet)
-    gr.Timer(REFRESH_SECONDS).tick(look, [said, shown], outputs, concurrency_limit=8, **quiet)
-    picked = top.pick(lambda: EMPTY, None, said, trigger_mode="always_last", **quiet)
-    picked.then(look, [said, shown], outputs, **quiet)
+    gr.on([page.load, gr.Timer(REFRESH_SECONDS).tick], **look, concurrency_limit=8, **quiet)
+    # Every open page looks all the time, and Gradio makes every output anew, those that are skipped as well. So there
+    # is one, and the rest is asked for when that has changed, which Gradio notices after queued events alone.
+    found.change(_changes, [found, shown], [shown, top, log, ways, cancel, retry], queue=False, **quiet)
+    top.pick(lambda: EMPTY, None, said, trigger_mode="always_last", **quiet).then(**look, **quiet)
     for button, action in ((cancel, Desk.cancel), (retry, Desk.retry)):
         act = asked(desk, partial(_act, recent, action), at="build")
-        button.click(act, None, [said, shown], **quiet).then(look, [said, shown], outputs, **quiet)
+        button.click(act, None, [said, found], **quiet).then(**look, **quiet)
 
 
 def _act(recent: Recent[Any], action: Any, desk: Desk, who: Visitor, build: str) -> tuple[Markup, tuple[Any, ...]]:
-    """Do it, and forget what was shown. The address stays: it names the newest attempt at this build."""
+    """Do it, and look again. The address stays: it names the newest attempt at this build."""
     recent.forget()
     try:
         action(desk, who, build)
@@ -70,16 +70,22 @@ def _act(recent: Recent[Any], action: Any, desk: Desk, who: Visitor, build: str)
 
 
 def _look(
-    recent: Recent[Any], desk: Desk, who: Visitor, build: str, said: Markup, shown: tuple[Any, ...]
+    recent: Recent[Any], desk: Desk, who: Visitor, build: str, said: Markup, found: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """Everything the tab shows; what did not change is not sent again, so that selected text stays so."""
-    if build and shown and shown[-1] == build:
-        return shown, *[gr.skip()] * 5  # it is over: nothing about it changes any more
-    fresh = _one(desk, who, build, said) if build else _all(recent, desk, who)
-    before = shown if len(shown) == len(fresh) else (None,) * len(fresh)
-    changed = [gr.skip() if new == old else new for new, old in zip(fresh, before, strict=True)]
+    """Everything the tab is to show, and last the build whose end it shows: nothing about that changes any more."""
+    if build and found and found[-1] == build:
+        return found
+    return _one(desk, who, build, said) if build else _all(recent, desk, who)
+
+
+def _changes(found: tuple[Any, ...], shown: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is shown now, and what of it is new: the rest is not sent again, so that selected text stays so."""
+    if not found:
+        return shown, *[gr.skip()] * 5
+    before = shown if len(shown) == len(found) else (None,) * len(found)
+    changed = [gr.skip() if new == old else new for new, old in zip(found, before, strict=True)]
     buttons = [gr.update(visible=item) if isinstance(item, bool) else item for item in changed[3:5]]
-    return fresh, *changed[:3], *buttons
+    return found, *changed[:3], *buttons
 
 
 def _all(recent: Recent[Any], desk: Desk, who: Visitor) -> tuple[Any, ...]:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from bot.models import Precision
 from bot.recipes import backends
@@ -110,9 +109,4 @@ def _page(boards: Boards, desk: Desk, who: Visitor, query: Query) -> tuple[str, 
     if not board.names:
         return str(said + releases_view.none_yet(desk.settings.watch, who.language)), 1, 1
     found = board.page(query)
-
-    def drawn() -> Markup:
-        return releases_view.listing(found, who.language, desk.settings.endpoint)
-
-    table = board.remember((who.language, query, found.page), drawn)
-    return str(said + table), found.page, found.pages
+    return str(said + releases_view.listing(found, who.language, desk.settings.endpoint)), found.page, found.pages

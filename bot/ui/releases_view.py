@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 
 from markupsafe import Markup
@@ -18,6 +18,7 @@ from bot.ui.markup import EMPTY, chip, complaint, grid, link, note, tag
 
 # States whose reasons are spelled out below the labels.
 EXPLAINED = ("failed", "refused", "stale", "unsuited")
+KEPT = 4096  # releases as drawn, some 4 kB each
 
 
 def listing(shown: Shown, language: str, endpoint: str) -> Markup:
@@ -29,7 +30,7 @@ def listing(shown: Shown, language: str, endpoint: str) -> Markup:
     counts = {"first": first, "last": first + len(shown.releases) - 1, "found": f"{shown.found:,}"}
     states = (f"{say(language, f'releases.state_{name}')} {count:,}" for name, count in shown.states.items())
     told = tag("div", say(language, "releases.shown", **counts), " · ", " · ".join(states), cls="quiet small tally")
-    lines = [line for own in shown.releases for line in _release(own, language, endpoint)]
+    lines = [_release(own, language, endpoint) for own in shown.releases]
     return told + grid(heads, lines)
 
 
@@ -51,7 +52,8 @@ def trouble(error: PhimillError, age: float | None, language: str) -> Markup:
     return complaint(error) + note(say(language, "releases.old", minutes=minutes))
 
 
-def _release(rows: Sequence[ReleaseRow], language: str, endpoint: str) -> list[Markup]:
+@lru_cache(KEPT)  # a new look at the Hub finds most releases as they were
+def _release(rows: tuple[ReleaseRow, ...], language: str, endpoint: str) -> Markup:
     """The lines of one release; its name stands in the first one alone, for the eye, and in all for a reader."""
     backends = [list(own) for _, own in groupby(rows, key=lambda each: each.recipe.split("/")[0])]
     repo, sha = rows[0].repo, rows[0].sha
@@ -59,10 +61,10 @@ def _release(rows: Sequence[ReleaseRow], language: str, endpoint: str) -> list[M
     name = tag("div", link(repo, f"{endpoint}/{repo}/tree/{sha}"))
     below = tag("div", sha[:7], " · ", compare, cls="quiet small")
     head = tag("th", name, below, scope="rowgroup", rowspan=len(backends))
-    return [
+    return EMPTY.join(
         tag("tr", head if number == 0 else EMPTY, *_line(own, language), cls="first" if number == 0 else None)
         for number, own in enumerate(backends)
-    ]
+    )
 
 
 def _line(rows: Sequence[ReleaseRow], language: str) -> list[Markup]:
