@@ -36,6 +36,7 @@ from bot.workspace import Workspace
 __all__ = ["CheckReport", "Mill", "Plan", "Preview", "ReleaseRow"]
 
 FOLLOW_SECONDS = 0.5
+SWEEP_SECONDS = 24 * 3600.0
 # What a build that is followed says, by its id.
 Event = tuple[str, Progress | LogLine | Build]
 
@@ -345,9 +346,11 @@ class Mill:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """This process takes builds while inside. What dead processes left in the workspace is swept first."""
-        Workspace(self.settings).sweep()
-        with self.engine.working(Builder(self.settings, self.hub, self.publisher, self.keys)):
+        """This process takes builds while inside. What nobody needs in the workspace is swept now, and once a day."""
+        with (
+            ticking(Workspace(self.settings).sweep, SWEEP_SECONDS),
+            self.engine.working(Builder(self.settings, self.hub, self.publisher, self.keys)),
+        ):
             yield
 
     def queued(self) -> Mapping[tuple[str, Phase], int]:

@@ -77,7 +77,7 @@ class Workspace:
         Raises:
             BuildCancelled: `cancelled` said so while waiting.
         """
-        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+        lock = FileLock(_lock_path(folder))
         while True:
             with suppress(Timeout):
                 lock.acquire(timeout=POLL)
@@ -150,16 +150,21 @@ class Workspace:
 
     def drop(self, folder: Path) -> bool:
         """Delete `folder` and all that belongs to it; False when somebody living uses it."""
+        gone = []
         with self._gate():
             if self.in_use(folder):
                 return False
             # Seal first: a crash in here leaves an unfinished folder, never a finished one with files
             # missing.
             _seal_path(folder).unlink(missing_ok=True)
-            gone = folder.with_name(f".gone-{uuid.uuid4().hex}")
-            if folder.exists():
-                folder.rename(gone)
-        for left in (gone, parts_dir(folder), folder.with_name(f"{folder.name}.users")):
+            for left in (folder, parts_dir(folder), folder.with_name(f"{folder.name}.users")):
+                if left.exists():
+                    gone.append(left.rename(folder.with_name(f".gone-{uuid.uuid4().hex}")))
+            # Deleted while it is held: whoever waited for it sees that it is gone, and makes a new one.
+            lock = FileLock(_lock_path(folder))
+            with suppress(Timeout), lock.acquire(blocking=False):
+                _lock_path(folder).unlink()
+        for left in gone:
             _remove(left)
         return True
 
@@ -219,6 +224,10 @@ class Workspace:
 def parts_dir(folder: Path) -> Path:
     """Where an unfinished download of `folder` is kept."""
     return folder.with_name(f"{folder.name}.parts")
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def _seal_path(folder: Path) -> Path:

@@ -44,6 +44,7 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
             info=label("convert.repo_info"),
             placeholder="microsoft/Phi-4-mini-instruct",
             max_length=200,
+            min_width=260,  # on a phone the button goes below
         )
         check = gr.Button(label("convert.check"), scale=0, min_width=120)
     found = gr.HTML(js_on_load=verdict_view.CHOOSE, min_height=96, **PLAIN)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import phi_repos
+import press
 import pytest
 import two_repos
 from huggingface_hub import HfApi
-from press import Mill, Press
+from press import Mill
 from pydantic import SecretStr
 from two_repos import DESK, MODEL, WEB
 
-from bot import converter, toolchain
 from bot.build import Builder
 from bot.builds import BuildRequest, Target, VariantResult
 from bot.errors import UsageError
@@ -27,17 +27,11 @@ from bot.publisher import Publisher
 from bot.settings import Settings
 from bot.steps import Interrupted, Outcome
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def mill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
     two_repos.install(tmp_path / "twin", monkeypatch)
-    press = Press()
-    monkeypatch.setattr(converter, "call", press)
-    monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: None)
-    monkeypatch.setattr(toolchain, "named_versions", lambda *_, **__: {"press": "1.0"})
-    monkeypatch.setattr(toolchain, "code_path", lambda **_: ROOT)
+    made = press.install(monkeypatch)
     settings = Settings(home=tmp_path / "home", disk_floor=0, threads=2)
     journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
     with RunningHub(tmp_path / "hub") as running:
@@ -49,7 +43,7 @@ def mill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
         hub = Hub(running.url, token)
         publisher = Publisher(hub, lambda: token)
         yield Mill(
-            Builder(settings, hub, publisher), Planning(settings, hub, publisher), publisher, settings, journal, press,
+            Builder(settings, hub, publisher), Planning(settings, hub, publisher), publisher, settings, journal, made,
             HfApi(endpoint=running.url, token=token), folder,
             lambda: phi_repos.upload(running.url, running.token("microsoft"), MODEL, folder),
         )  # fmt: skip

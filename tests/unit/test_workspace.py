@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,28 @@ def test_a_link_in_a_folder_can_not_be_sealed(space: Workspace) -> None:
 def test_dropping_leaves_nothing(space: Workspace) -> None:
     folder = filled(space)
     assert space.drop(folder)
-    assert not [p for p in folder.parent.iterdir() if p.suffix != ".lock"]
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_who_waits_for_a_folder_that_is_dropped_gets_it_alone(space: Workspace) -> None:
+    folder, inside = space.source_dir(BUILD), []
+
+    def make(name: str) -> None:
+        with space.making(folder):
+            inside.append(name)
+            assert len(inside) == 1
+            time.sleep(0.05)
+            inside.remove(name)
+
+    def drop() -> None:
+        for _ in range(50):
+            space.drop(folder)
+
+    with ThreadPoolExecutor() as pool:
+        for future in [pool.submit(drop), *(pool.submit(make, str(number)) for number in range(4))]:
+            future.result()
+    assert space.drop(folder)
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_dropping_what_a_hostile_converter_left_works(space: Workspace) -> None:

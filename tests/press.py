@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from huggingface_hub import HfApi
 from two_repos import MODEL
 
-from bot import converter
+from bot import converter, toolchain
 from bot.build import Builder
 from bot.builds import BuildRequest
 from bot.converter_events import Made, Metrics, Reference
@@ -23,6 +24,7 @@ from bot.sandbox import Outcome as Ended
 from bot.settings import Settings
 from bot.steps import Outcome, Steps
 
+ROOT = Path(__file__).parents[1]
 MEASURED = {
     "kl_mean": 1e-6, "kl_p99": 1e-5, "top1": 0.99, "perplexity_ratio": 1.0, "windows": 8, "window_tokens": 256,
     "finite": True, "same_end_tokens": True, "tokenizer_agrees": True,
@@ -78,6 +80,16 @@ class Press:
 
     def converted(self) -> list[str]:
         return [call.removeprefix("convert ") for call in self.calls if call.startswith("convert")]
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> Press:
+    """Convert with a press from now on, and without any toolchain."""
+    press = Press()
+    monkeypatch.setattr(converter, "call", press)
+    monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: None)
+    monkeypatch.setattr(toolchain, "named_versions", lambda *_, **__: {"press": "1.0"})
+    monkeypatch.setattr(toolchain, "code_path", lambda **_: ROOT)
+    return press
 
 
 def _keep(folder: str) -> None:
