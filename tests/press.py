@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import two_repos
 from huggingface_hub import HfApi
 from two_repos import MODEL
 
@@ -17,6 +19,8 @@ from bot.builds import BuildRequest
 from bot.converter_events import Made, Metrics, Reference
 from bot.errors import ConverterFailed
 from bot.journal import Journal
+from bot.localhub import RunningHub
+from bot.mill import Mill as RealMill
 from bot.planning import Planning
 from bot.publication import Publication
 from bot.publisher import Publisher
@@ -90,6 +94,21 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Press:
     monkeypatch.setattr(toolchain, "named_versions", lambda *_, **__: {"press": "1.0"})
     monkeypatch.setattr(toolchain, "code_path", lambda **_: ROOT)
     return press
+
+
+@contextmanager
+def working(folder: Path, monkeypatch: pytest.MonkeyPatch, hub: RunningHub) -> Iterator[RealMill]:
+    """The real mill of "millbot" on a Hub, watching "microsoft" for "phimill", which converts with a press."""
+    two_repos.install(folder / "twin", monkeypatch)
+    for name in ("microsoft", "millbot"):
+        hub.config.add_user(name)
+    hub.config.add_org("phimill", {"millbot": "admin"})
+    monkeypatch.setattr(Settings, "endpoint", hub.url)  # that of huggingface_hub is read once, at its import
+    monkeypatch.setenv("HF_TOKEN", hub.token("millbot"))
+    mill = RealMill(Settings(home=folder / "home", namespace="phimill", watch=("microsoft",), disk_floor=0))
+    with mill.working():
+        yield mill
+    mill.close()
 
 
 def _keep(folder: str) -> None:

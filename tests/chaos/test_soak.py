@@ -18,13 +18,11 @@ import phi_repos
 import press
 import psutil
 import pytest
-import two_repos
 from huggingface_hub import HfApi
 
 from bot.builds import Phase
 from bot.localhub import RunningHub
 from bot.mill import Mill
-from bot.settings import Settings
 from bot.workspace import Workspace
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
@@ -78,21 +76,11 @@ class World(NamedTuple):
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    two_repos.install(tmp_path / "twin", monkeypatch)
     made = press.install(monkeypatch)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    with RunningHub(tmp_path / "hub", process=True) as hub:
-        for name in ("microsoft", "millbot"):
-            hub.config.add_user(name)
-        hub.config.add_org("phimill", {"millbot": "admin"})
-        monkeypatch.setattr(Settings, "endpoint", hub.url)  # that of huggingface_hub is read once, at its import
-        monkeypatch.setenv("HF_TOKEN", hub.token("millbot"))
-        settings = Settings(home=tmp_path / "home", namespace="phimill", watch=("microsoft",), disk_floor=0)
-        mill = Mill(settings)
-        with mill.working():
-            yield World(mill, made, hub, phi_repos.write("phi35_mini", tmp_path / "phi"))
-        mill.close()
+    with RunningHub(tmp_path / "hub", process=True) as hub, press.working(tmp_path, monkeypatch, hub) as mill:
+        yield World(mill, made, hub, phi_repos.write("phi35_mini", tmp_path / "phi"))
 
 
 def published(api: HfApi, names: list[str]) -> dict[str, tuple[list[str], int]]:
