@@ -9,14 +9,14 @@ from typing import Any
 import uvicorn
 
 from bot import recipes, releases, toolchain
-from bot.api import create_app
+from bot.api import answer_promptly, create_app
 from bot.catalog import OWN_BLOCK, Candidate
 from bot.hub import RepoSummary
 from bot.mill import Mill, ReleaseRow
 from bot.models import Recipe
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.recipes import Backend
-from bot.reconciler import ours
+from bot.reconciler import OurRepos
 from bot.search import Search
 from bot.settings import Settings
 
@@ -64,7 +64,8 @@ class CrowdedMill(Mill):
             )
             for n in range(RELEASES)
         ]
-        self._lists: Any = Lists(self._candidates, self._backends)
+        lists: Any = Lists(self._candidates, self._backends)
+        self._ours = OurRepos(lists, OWNER)
         sources: Any = Sources(self._candidates)
         self._search = self._public_search = Search(sources, settings.watch)
         for number, candidate in enumerate(self._candidates[::7]):
@@ -73,8 +74,7 @@ class CrowdedMill(Mill):
 
     def releases(self) -> tuple[ReleaseRow, ...]:
         notes = self.journal.notes(releases.WHY) | self.journal.notes(releases.UNSUITED)
-        there, builds = ours(self._lists, OWNER), self.builds(500)
-        return releases.rows(self._candidates, self._backends, there, builds, notes, OWNER, "https://hub.example")
+        return self._table.rows(self._candidates, self._backends, self._ours.look(), self.builds(500), notes)
 
 
 def _published(source: str, sha: str, repo: str, own: tuple[Recipe, ...], number: int) -> RepoSummary:
@@ -104,4 +104,6 @@ if __name__ == "__main__":
     with open(sys.argv[2], "a") as log:
         sys.stdout = sys.stderr = log
         mill = CrowdedMill(Settings(namespace=OWNER))
-        uvicorn.run(create_app(mill), port=int(sys.argv[1]), log_level="warning", access_log=False)
+        app = create_app(mill)
+        answer_promptly()
+        uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)

@@ -24,8 +24,8 @@ from bot.planning import Plan, Planning
 from bot.publication import CARD_PATH, Summary
 from bot.publisher import Publisher, documents
 from bot.recipes import Snippet
-from bot.reconciler import Reconciler, ours, standing
-from bot.releases import ReleaseRow
+from bot.reconciler import OurRepos, Reconciler, standing
+from bot.releases import ReleaseRow, Table
 from bot.search import Found, Search
 from bot.settings import Settings, get_settings
 from bot.tokens import Keyring
@@ -247,9 +247,17 @@ class Mill:
         """Every watched release x every recipe that is made of it, and where it stands."""
         candidates = catalog.releases(self.hub, self.settings.watch)
         notes = self.journal.notes(releases.WHY) | self.journal.notes(releases.UNSUITED)
-        there, enabled = ours(self.hub, self.namespace), recipes.enabled(self.settings)
+        there, enabled = self._ours.look(), recipes.enabled(self.settings)
         builds = tuple(build for build in self.builds(500) if build.request.asker is None)
-        return releases.rows(candidates, enabled, there, builds, notes, self.namespace, self.hub.endpoint)
+        return self._table.rows(candidates, enabled, there, builds, notes)
+
+    @cached_property
+    def _ours(self) -> OurRepos:
+        return OurRepos(self.hub, self.namespace)
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(self.namespace, self.hub.endpoint)
 
     # --- building ---------------------------------------------------------------------------------------------
 

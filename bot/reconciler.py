@@ -34,26 +34,38 @@ AGAIN_SECONDS = 3600.0
 log = logging.getLogger(__name__)
 
 
-def ours(hub: Hub, namespace: str) -> list[tuple[RepoSummary, Summary]]:
-    """Our own repos, and what they say they hold, from one listing of them."""
-    # One recipe per kind of repo that a backend publishes to: there may be thousands of repos to look at.
-    kinds = {b.id: {recipe.repo: recipe for recipe in b.recipes}.values() for b in recipes.backends().values()}
-    found = []
-    for repo in hub.list_org(namespace):
+class OurRepos:
+    """Our own repos, and what they say they hold, from one listing of them. Only what has changed is read again."""
+
+    def __init__(self, hub: Hub, namespace: str) -> None:
+        self._hub, self._namespace = hub, namespace
+        # One recipe per kind of repo that a backend publishes to: there may be thousands of repos to look at.
+        self._kinds = {
+            backend.id: tuple({recipe.repo: recipe for recipe in backend.recipes}.values())
+            for backend in recipes.backends().values()
+        }
+        self._read: dict[tuple[str, str], Summary | None] = {}  # by repo and commit; None where it is not ours
+
+    def look(self) -> list[tuple[RepoSummary, Summary]]:
+        """What is there now."""
+        before, listed = self._read, {(repo.repo, repo.sha): repo for repo in self._hub.list_org(self._namespace)}
+        read = {key: before[key] if key in before else self._held(repo) for key, repo in listed.items()}
+        self._read = read
+        return [(listed[key], held) for key, held in read.items() if held is not None]
+
+    def _held(self, repo: RepoSummary) -> Summary | None:
         block = summary_from_card_data(repo.card)
-        if block is None or block.backend not in kinds:
-            continue
+        if block is None or block.backend not in self._kinds:
+            return None
         # A copy of our card in some other repo is not our repo.
-        model = block.source.split("/")[-1]
-        if any(repo.repo == recipe.target(namespace, model) for recipe in kinds[block.backend]):
-            found.append((repo, block))
-    return found
+        model, kinds = block.source.split("/")[-1], self._kinds[block.backend]
+        return block if any(repo.repo == recipe.target(self._namespace, model) for recipe in kinds) else None
 
 
 def standing(hub: Hub, namespace: str) -> Standing:
     """The same by source and backend, and then by repo."""
     found: Standing = {}
-    for repo, block in ours(hub, namespace):
+    for repo, block in OurRepos(hub, namespace).look():
         found.setdefault((block.source, block.backend), {})[repo.repo] = block
     return found
 

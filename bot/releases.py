@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bot import toolchain
 from bot.builds import Build, Phase
@@ -54,18 +54,45 @@ def public(rows: Iterable[ReleaseRow]) -> tuple[ReleaseRow, ...]:
     )
 
 
-def rows(
-    candidates: Sequence[Candidate],
-    backends: Sequence[Backend],
-    ours: Ours,
-    builds: Sequence[Build],
-    notes: Mapping[str, str],
-    namespace: str,
-    endpoint: str,
-) -> tuple[ReleaseRow, ...]:
-    """The table, from one look at the Hub (`candidates`, `ours`) and at the queue (`builds`, newest first)."""
-    look = _Look(backends, ours, builds, notes, namespace, endpoint)
-    return tuple(row for candidate in candidates for backend in backends for row in look.rows(candidate, backend))
+class Table:
+    """The table of one mill. It keeps what it made of a release for as long as it would make the same again: there may
+    be a thousand of them, and the whole page waits while Python is busy.
+    """
+
+    def __init__(self, namespace: str, endpoint: str) -> None:
+        self._namespace, self._endpoint = namespace, endpoint
+        # By release and backend: what was seen, and what was made of it.
+        self._made: dict[tuple[str, str], tuple[_Seen, tuple[ReleaseRow, ...]]] = {}
+
+    def rows(
+        self,
+        candidates: Sequence[Candidate],
+        backends: Sequence[Backend],
+        ours: Ours,
+        builds: Sequence[Build],
+        notes: Mapping[str, str],
+    ) -> tuple[ReleaseRow, ...]:
+        """The table, from one look at the Hub (`candidates`, `ours`) and at the queue (`builds`, newest first)."""
+        look = _Look(backends, ours, builds, notes, self._namespace, self._endpoint)
+        before, made = self._made, {}
+        for candidate in candidates:
+            for backend in backends:
+                of, seen = (candidate.repo, backend.id), look.seen(candidate, backend)
+                kept = before.get(of)
+                made[of] = kept if kept and kept[0] == seen else (seen, tuple(look.rows(candidate, backend, seen)))
+        self._made = made
+        return tuple(row for _, own in made.values() for row in own)
+
+
+class _Seen(NamedTuple):
+    """Everything that the rows of one release and backend are made of."""
+
+    sha: str
+    made_with: Mapping[str, tuple[str, str]]
+    there: Mapping[str, tuple[bool, datetime | None, Summary]]
+    build: Build | None
+    unsuited: str
+    why: str
 
 
 class _Look:
@@ -81,12 +108,15 @@ class _Look:
         endpoint: str,
     ) -> None:
         self._notes, self._namespace, self._endpoint = notes, namespace, endpoint
-        # What a variant would be made with today, by recipe. Worked out once: there may be a thousand releases.
+        # Worked out once, for there may be a thousand releases: what a variant would be made with today, and a recipe
+        # for each kind of repo that a backend publishes to.
         self._made_with = {
-            recipe.id: (recipe.digest, lock)
+            backend.id: {recipe.id: (recipe.digest, lock) for recipe in backend.recipes}
             for backend in backends
             for lock in [toolchain.lock_digest(backend.id)]
-            for recipe in backend.recipes
+        }
+        self._kinds = {
+            backend.id: tuple({recipe.repo: recipe for recipe in backend.recipes}.values()) for backend in backends
         }
         self._ours = {(summary.source, listed.repo): (listed, summary) for listed, summary in ours}
         self._newest: dict[tuple[str, str], Build] = {}
@@ -94,25 +124,35 @@ class _Look:
             if build.request.namespace == namespace:
                 self._newest.setdefault((build.request.repo, build.request.backend), build)
 
-    def rows(self, candidate: Candidate, backend: Backend) -> Iterator[ReleaseRow]:
-        of = f"{candidate.repo}:{backend.id}"
-        unsuited, why = json.loads(self._notes.get(UNSUITED + of) or "{}"), self._notes.get(WHY + of, "")
-        build = self._newest.get((candidate.repo, backend.id))
+    def seen(self, candidate: Candidate, backend: Backend) -> _Seen:
+        of, model = f"{candidate.repo}:{backend.id}", candidate.repo.split("/")[1]
+        there = {}
+        for kind in self._kinds[backend.id]:
+            if found := self._ours.get((candidate.repo, kind.target(self._namespace, model))):
+                listed, summary = found
+                there[listed.repo] = (listed.private, listed.last_modified, summary)
+        return _Seen(
+            candidate.sha, self._made_with[backend.id], there, self._newest.get((candidate.repo, backend.id)),
+            self._notes.get(UNSUITED + of) or "{}", self._notes.get(WHY + of, ""),
+        )  # fmt: skip
+
+    def rows(self, candidate: Candidate, backend: Backend, seen: _Seen) -> Iterator[ReleaseRow]:
+        unsuited = json.loads(seen.unsuited)
         for recipe in backend.recipes:
-            known = self._known(candidate, recipe, build)
+            known = self._known(candidate, recipe, seen)
             if not known and not recipe.default:
                 continue
             if not known:
-                known = _unmade(unsuited.get(recipe.id, ""), why)
+                known = _unmade(unsuited.get(recipe.id, ""), seen.why)
             yield ReleaseRow(repo=candidate.repo, sha=candidate.sha, recipe=recipe.id, **known)
 
-    def _known(self, candidate: Candidate, recipe: Recipe, build: Build | None) -> dict[str, Any]:
+    def _known(self, candidate: Candidate, recipe: Recipe, seen: _Seen) -> dict[str, Any]:
         target = recipe.target(self._namespace, candidate.repo.split("/")[1])
         known: dict[str, Any] = {}
-        if there := self._ours.get((candidate.repo, target)):
-            known = _standing(candidate, recipe, *there, f"{self._endpoint}/{target}", self._made_with[recipe.id])
-        if build is not None and recipe.id in build.request.recipes and known.get("state") != "published":
-            known |= _under_way(build, recipe)
+        if there := seen.there.get(target):
+            known = _standing(candidate, recipe, *there, f"{self._endpoint}/{target}", seen.made_with[recipe.id])
+        if seen.build is not None and recipe.id in seen.build.request.recipes and known.get("state") != "published":
+            known |= _under_way(seen.build, recipe)
         return known
 
 
@@ -123,9 +163,15 @@ def _unmade(unsuited: str, why: str) -> dict[str, Any]:
 
 
 def _standing(
-    candidate: Candidate, recipe: Recipe, listed: RepoSummary, summary: Summary, url: str, made_with: tuple[str, str]
+    candidate: Candidate,
+    recipe: Recipe,
+    private: bool,
+    date: datetime | None,
+    summary: Summary,
+    url: str,
+    made_with: tuple[str, str],
 ) -> dict[str, Any]:
-    mark, where = summary.recipes.get(recipe.id), {"url": url, "private": listed.private}
+    mark, where = summary.recipes.get(recipe.id), {"url": url, "private": private}
     if mark is None:
         declined = recipe.id in summary.declined
         return {"state": "refused", "detail": "Its card says why.", **where} if declined else {}
@@ -136,7 +182,7 @@ def _standing(
         "detail": (MOVED if moved else RENEWED) if stale else "",
         "tag": mark.version,
         "kl": mark.kl_mean,
-        "date": listed.last_modified,
+        "date": date,
     }
 
 

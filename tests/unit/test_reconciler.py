@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +17,14 @@ from two_repos import DESK, MODEL, WEB
 
 from bot import recipes, reconciler, toolchain
 from bot.builds import Build, BuildRequest, Failure, Phase, Target
+from bot.card import summary_from_card_data
 from bot.catalog import Candidate
 from bot.errors import AccessDenied, ConverterFailed, HubUnreachable, NotEnoughRoom, PhimillError, VerdictRefused
 from bot.hub import RepoSummary
 from bot.journal import Journal
 from bot.planning import BackendPlan
 from bot.publication import RecipeMark, SourceDigests, Summary
-from bot.reconciler import AGAIN_SECONDS, Reconciler, standing
+from bot.reconciler import AGAIN_SECONDS, OurRepos, Reconciler, standing
 from bot.settings import Settings
 
 REPO = "microsoft/Phi-x"
@@ -188,6 +189,11 @@ def listed(repo: str, said: Summary | None) -> RepoSummary:
 
 
 def listing(*repos: RepoSummary) -> Any:
+    return listing_of(repos)
+
+
+def listing_of(repos: Sequence[RepoSummary]) -> Any:
+    """A Hub whose list may change."""
     return SimpleNamespace(list_org=lambda _org: list(repos))
 
 
@@ -204,6 +210,25 @@ def test_what_stands_is_told_apart_by_source_backend_and_repo() -> None:
         (MODEL, "twin"): {DESK: desk, WEB: web},
         ("microsoft/other", "twin"): {"phimill/other-twin": other},
     }
+
+
+@pytest.mark.usefixtures("twin")
+def test_what_a_repo_says_is_read_again_when_it_has_another_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr(
+        reconciler, "summary_from_card_data", lambda card: read.append(card) or summary_from_card_data(card)
+    )
+    there = [listed(DESK, block("twin/int4")), listed("phimill/notes", None)]
+    ours = OurRepos(listing_of(there), "phimill")
+    first = ours.look()
+    assert [(repo.repo, said) for repo, said in first] == [(DESK, block("twin/int4"))]
+    assert ours.look() == first
+    assert len(read) == 2
+    there[0] = listed(DESK, block("twin/fp32")).model_copy(update={"sha": "f" * 40})
+    assert [said for _, said in ours.look()] == [block("twin/fp32")]
+    assert len(read) == 3
+    there.clear()
+    assert ours.look() == []
 
 
 @pytest.mark.usefixtures("twin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import two_repos
@@ -42,7 +43,7 @@ def table(
 ) -> dict[str, ReleaseRow]:
     ours = [(RepoSummary(repo=r, sha="2" * 40, last_modified=NOON, private=private), s) for r, s in there.items()]
     noted = {f"{name}:{MODEL}:twin": text for name, text in notes.items()}
-    rows = releases.rows([CANDIDATE], [backend], ours, builds, noted, "phimill", "https://hub.example")
+    rows = releases.Table("phimill", "https://hub.example").rows([CANDIDATE], [backend], ours, builds, noted)
     return {row.recipe.removeprefix("twin/"): row for row in rows}
 
 
@@ -134,3 +135,27 @@ def test_what_stands_in_a_private_repo_is_not_there_for_strangers(twin: Backend)
     rows = tuple(table(twin, {DESK: state("twin/int4")}, private=True).values())
     assert next(row for row in rows if row.state == "published").url == f"https://hub.example/{DESK}"
     assert {(row.state, row.url, row.tag) for row in releases.public(rows)} == {("missing", None, None)}
+
+
+def test_the_rows_of_a_release_are_made_again_when_something_about_it_changed_and_not_before(twin: Backend) -> None:
+    table, lists = releases.Table("phimill", "https://hub.example"), [(RepoSummary(repo=DESK, sha="2" * 40), state())]
+    running = build(phase=Phase.RUNNING, asked=of("twin/int4"))
+
+    def look(candidate: Candidate = CANDIDATE, there: Any = lists, builds: Any = (), **notes: str) -> list[ReleaseRow]:
+        noted = {f"{name}:{MODEL}:twin": text for name, text in notes.items()}
+        return list(table.rows([candidate], [twin], there, builds, noted))
+
+    first = look()
+    assert all(new is old for new, old in zip(look(), first, strict=True))
+    for changed in (
+        {"candidate": CANDIDATE.model_copy(update={"sha": "3" * 40})},
+        {"there": [(RepoSummary(repo=DESK, sha="2" * 40), state("twin/int4"))]},
+        {"there": [(RepoSummary(repo=DESK, sha="2" * 40, last_modified=NOON), state("twin/int4"))]},
+        {"there": [(RepoSummary(repo=DESK, sha="2" * 40, private=True), state("twin/int4"))]},
+        {"builds": [running]},
+        {"why": "Not enough disk."},
+        {"unsuited": json.dumps({"twin/int4": "Not for it."})},
+    ):
+        before = look()
+        assert look(**changed) != before, changed  # type: ignore[arg-type]
+    assert look() == first
