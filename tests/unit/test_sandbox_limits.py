@@ -309,7 +309,8 @@ def test_a_daemon_in_a_session_of_its_own_is_gone_too(run: Run, monkeypatch: pyt
 
 
 BOT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
 from pathlib import Path
 from bot import sandbox
 if not {fenced}:
