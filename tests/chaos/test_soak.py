@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
 RELEASES = int(os.environ.get("PHIMILL_TEST_SOAK", "40"))
 ROUND = 10  # releases that come at once
 WARM = 2  # rounds until everything that is made once is there
+# By how much what is held may waver: connections to the Hub and to the database come and go.
+SLACK = {"handles": 12, "threads": 4, "children": 1, "files": 2}
 REPOS = ("twin", "twin-web")  # of each release
 MADE = ("twin/fp32", "twin/int4", "twin/web-fp32", "twin/web-int4")
 
@@ -109,9 +111,9 @@ def test_many_releases_leave_nothing_behind_and_none_is_made_twice_or_lost(world
     assert world.mill.reconcile() == (), "nothing is left to do"
     assert published(api, names) == there
     settled = counts[WARM:]
-    for kind in ("handles", "threads", "children", "files"):
+    for kind, slack in SLACK.items():
         held = [getattr(count, kind) for count in settled]
-        assert max(held) - held[0] <= 2, f"{kind} grew: {held}"
+        assert max(held) - held[0] <= slack, f"{kind} grew: {held}"
 
 
 def _note(number: int, count: Count) -> None:
