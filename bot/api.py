@@ -8,7 +8,6 @@ import json
 import logging
 import secrets
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -32,9 +31,6 @@ log = logging.getLogger(__name__)
 LARGEST_PAYLOAD = 64 * 1024  # bytes; the Hub's own are a few kB
 MOST_HINTS = 100
 DEBOUNCE_SECONDS = 2.0
-# How long a thread that computes may keep the others from answering. With Python's own 5 ms, all pages stand still
-# whenever the dashboard is made anew: every answer takes many short turns.
-SWITCH_SECONDS = 0.0005
 GOODBYE_SECONDS = 3  # for open connections, when the server ends
 
 
@@ -210,7 +206,6 @@ def serve(mill: Mill, ready: Callable[[str], None] = lambda _: None) -> None:
 
 def answer_promptly() -> None:
     """Keep this process from standing still while Python is busy with itself. For once it has everything it needs."""
-    sys.setswitchinterval(SWITCH_SECONDS)
     # What is there now stays. To look through all of it for garbage takes a third of a second, again and again.
     gc.collect()
     gc.freeze()
