@@ -205,8 +205,10 @@ def serve(mill: Mill, ready: Callable[[str], None] = lambda _: None) -> None:
 
 
 def answer_promptly() -> None:
-    """Keep this process from standing still while Python is busy with itself. For once it has everything it needs."""
-    # What is there now stays. To look through all of it for garbage takes a third of a second, again and again.
+    """Let the server stand still less for Python's garbage collector. For when everything is loaded: once a process.
+
+    To look through all that is there takes a quarter of a second, again and again, and it stays until the end.
+    """
     gc.collect()
     gc.freeze()
 

@@ -84,12 +84,20 @@ class Table:
         return tuple(row for _, own in made.values() for row in own)
 
 
+class _There(NamedTuple):
+    """What stands in a repo of ours, and what the listing says of the repo."""
+
+    summary: Summary
+    private: bool
+    date: datetime | None
+
+
 class _Seen(NamedTuple):
     """Everything that the rows of one release and backend are made of."""
 
     sha: str
     made_with: Mapping[str, tuple[str, str]]
-    there: Mapping[str, tuple[bool, datetime | None, Summary]]
+    there: Mapping[str, _There]  # by repo
     build: Build | None
     unsuited: str
     why: str
@@ -130,7 +138,7 @@ class _Look:
         for kind in self._kinds[backend.id]:
             if found := self._ours.get((candidate.repo, kind.target(self._namespace, model))):
                 listed, summary = found
-                there[listed.repo] = (listed.private, listed.last_modified, summary)
+                there[listed.repo] = _There(summary, listed.private, listed.last_modified)
         return _Seen(
             candidate.sha, self._made_with[backend.id], there, self._newest.get((candidate.repo, backend.id)),
             self._notes.get(UNSUITED + of) or "{}", self._notes.get(WHY + of, ""),
@@ -150,7 +158,7 @@ class _Look:
         target = recipe.target(self._namespace, candidate.repo.split("/")[1])
         known: dict[str, Any] = {}
         if there := seen.there.get(target):
-            known = _standing(candidate, recipe, *there, f"{self._endpoint}/{target}", seen.made_with[recipe.id])
+            known = _standing(candidate, recipe, there, f"{self._endpoint}/{target}", seen.made_with[recipe.id])
         if seen.build is not None and recipe.id in seen.build.request.recipes and known.get("state") != "published":
             known |= _under_way(seen.build, recipe)
         return known
@@ -163,14 +171,9 @@ def _unmade(unsuited: str, why: str) -> dict[str, Any]:
 
 
 def _standing(
-    candidate: Candidate,
-    recipe: Recipe,
-    private: bool,
-    date: datetime | None,
-    summary: Summary,
-    url: str,
-    made_with: tuple[str, str],
+    candidate: Candidate, recipe: Recipe, there: _There, url: str, made_with: tuple[str, str]
 ) -> dict[str, Any]:
+    summary, private, date = there
     mark, where = summary.recipes.get(recipe.id), {"url": url, "private": private}
     if mark is None:
         declined = recipe.id in summary.declined

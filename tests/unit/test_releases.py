@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import two_repos
@@ -138,24 +137,30 @@ def test_what_stands_in_a_private_repo_is_not_there_for_strangers(twin: Backend)
 
 
 def test_the_rows_of_a_release_are_made_again_when_something_about_it_changed_and_not_before(twin: Backend) -> None:
-    table, lists = releases.Table("phimill", "https://hub.example"), [(RepoSummary(repo=DESK, sha="2" * 40), state())]
-    running = build(phase=Phase.RUNNING, asked=of("twin/int4"))
-
-    def look(candidate: Candidate = CANDIDATE, there: Any = lists, builds: Any = (), **notes: str) -> list[ReleaseRow]:
-        noted = {f"{name}:{MODEL}:twin": text for name, text in notes.items()}
-        return list(table.rows([candidate], [twin], there, builds, noted))
-
-    first = look()
-    assert all(new is old for new, old in zip(look(), first, strict=True))
-    for changed in (
-        {"candidate": CANDIDATE.model_copy(update={"sha": "3" * 40})},
-        {"there": [(RepoSummary(repo=DESK, sha="2" * 40), state("twin/int4"))]},
-        {"there": [(RepoSummary(repo=DESK, sha="2" * 40, last_modified=NOON), state("twin/int4"))]},
-        {"there": [(RepoSummary(repo=DESK, sha="2" * 40, private=True), state("twin/int4"))]},
-        {"builds": [running]},
-        {"why": "Not enough disk."},
-        {"unsuited": json.dumps({"twin/int4": "Not for it."})},
-    ):
-        before = look()
-        assert look(**changed) != before, changed  # type: ignore[arg-type]
-    assert look() == first
+    moved, int4 = CANDIDATE.model_copy(update={"sha": "3" * 40}), state("twin/int4")
+    listed = RepoSummary(repo=DESK, sha="2" * 40)
+    later = listed.model_copy(update={"last_modified": NOON})
+    hidden = later.model_copy(update={"private": True})
+    running, noted = build(phase=Phase.RUNNING, asked=of("twin/fp32")), f":{MODEL}:twin"
+    why = {f"{releases.WHY[:-1]}{noted}": "Not enough disk."}
+    unsuited = why | {f"{releases.UNSUITED[:-1]}{noted}": json.dumps({"twin/web-int4": "Not for it."})}
+    # Each differs from the one before it in one thing.
+    looks: list[tuple[Candidate, list[tuple[RepoSummary, Summary]], list[Build], dict[str, str]]] = [
+        (CANDIDATE, [], [], {}),
+        (CANDIDATE, [(listed, int4)], [], {}),
+        (CANDIDATE, [(later, int4)], [], {}),
+        (CANDIDATE, [(hidden, int4)], [], {}),
+        (CANDIDATE, [(hidden, state("twin/fp32"))], [], {}),
+        (moved, [(hidden, state("twin/fp32"))], [], {}),
+        (moved, [(hidden, state("twin/fp32"))], [running], {}),
+        (moved, [(hidden, state("twin/fp32"))], [running], why),
+        (moved, [(hidden, state("twin/fp32"))], [running], unsuited),
+    ]
+    kept, before = releases.Table("phimill", "https://hub.example"), ()
+    for candidate, there, builds, notes in looks:
+        fresh = releases.Table("phimill", "https://hub.example").rows([candidate], [twin], there, builds, notes)
+        made = kept.rows([candidate], [twin], there, builds, notes)
+        assert made == fresh != before
+        again = kept.rows([candidate], [twin], there, builds, notes)
+        assert all(new is old for new, old in zip(again, made, strict=True))
+        before = made
