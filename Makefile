@@ -16,8 +16,9 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/phimill demo $(if $(ONCE),--once)
 
+# In two processes: half of the time a test waits. A file's tests stay together, as they share what was built for them.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check

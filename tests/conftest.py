@@ -22,6 +22,17 @@ hypothesis.settings.register_profile("patient", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("patient")
 
 MODELS = Path(__file__).parent / "models"
+LONG = ("chaos", "backend", "browser")  # marks, the longest first
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take long go first, so that of two processes none is left alone with one at the end."""
+    rank: dict[Path, int] = {}
+    for item in items:
+        marked = [place for place, mark in enumerate(LONG) if item.get_closest_marker(mark)]
+        rank[item.path] = min([*marked, rank.get(item.path, len(LONG))])
+    items.sort(key=lambda item: rank[item.path])
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ import uv
 from hub_world import BOT, PATIENCE, SOURCE, Ran, World, ended, popen, run
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import get_session
+from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
-from test_webhook import free_port
 
 pytestmark = pytest.mark.backend
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +13,10 @@ import httpx2
 from hub_world import BOT, SOURCE, World, ended
 from huggingface_hub import WebhookWatchedItem
 from huggingface_hub.utils import get_session
+from ports import free_port
 
 SECRET = "between the two"
 TERMINATED = 143
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(what: str, look: Callable[[], Any], seconds: float = 300) -> Any:

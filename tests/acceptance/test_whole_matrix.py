@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -130,6 +131,14 @@ def test_a_second_round_has_nothing_to_do(matrix: Matrix) -> None:
     assert {repo: matrix.world.commits(repo) for repo in matrix.world.published()} == before
 
 
+def offers() -> dict[str, str]:
+    """Where wheels are besides the index: what uv compiled for the mill's environments need not be compiled again."""
+    cache = subprocess.run([uv.find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True).stdout
+    compiled = {str(wheel.parent) for wheel in Path(cache.strip()).glob("sdists-v*/pypi/*/*/*/*.whl")}
+    places = [place for place in (os.environ.get("UV_FIND_LINKS"), *compiled) if place]
+    return {"UV_FIND_LINKS": ",".join(places)} if places else {}
+
+
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """An empty environment in which one `pip install` of a card was run; gives its interpreter."""
@@ -145,8 +154,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             tool = uv.find_uv_bin()
             subprocess.run([tool, "venv", "-q", folder], check=True)
             command = [tool, "pip", "install", "-q", "--python", folder / "bin" / "python", "--excludes", EXCLUDES]
-            command += packages
-            subprocess.run(command, check=True)
+            subprocess.run([*command, *packages], env={**os.environ, **offers()}, check=True)
             ready[install] = folder / "bin" / "python"
         return ready[install]
 

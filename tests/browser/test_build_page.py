@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from browsing import free_port, serving, watched
+from browsing import serving, watched
 from page_server import EVIL
 from playwright.sync_api import Browser, Page, expect
+from ports import free_port
 
 
 def test_a_build_is_opened_from_the_list_and_has_an_address(page: Page, local_page: str) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import phi_repos
 import pytest
-from browsing import free_port
 from gradio_client import Client
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from ports import free_port
 
 from bot.localhub import RunningHub
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import phi_repos
 import pytest
-from browsing import free_port
 from gradio_client import Client
 from huggingface_hub import HfApi
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from ports import free_port
 
 from bot import toolchain
 from bot.localhub import RunningHub

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from huggingface_hub import HfApi
+from ports import free_port
 
 from bot import demo
 from bot.localhub import RunningHub
@@ -25,12 +25,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.backend, pytest.mark.timeout(7200)]
 KILLS = 25
 PATIENCE = 1800.0  # seconds; only a hang takes so long, however busy the machine
 ROUND = Path(__file__).with_name("demo_round.py")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def begin(root: Path, port: int) -> subprocess.Popen[bytes]:
