@@ -17,46 +17,55 @@ import numpy as np
 # a text too short by the same proportion, 0.05 was as good as any value on the test model.
 _DAMPING = 0.05
 _LEAF = 64
+_ROWS = 4096  # of a weight, rounded together: so many stay near the processor
 
 
 def quantize(weight: Any, inputs: Any, group_size: int, bits: int) -> dict[str, Any]:
-    """Quantize [out, in] at float32, which is used up, to what MLX names weight, scales and biases.
+    """Quantize [out, in] at float32 to what MLX names weight, scales and biases.
 
     `inputs` are what it is multiplied by, [n, in]; `bits` divides 32 and `group_size` the columns.
     """
-    rows, columns = weight.shape
-    codes = np.empty((rows, columns), np.uint8)
-    scales, biases = (np.empty((rows, columns // group_size), np.float16) for _ in range(2))
     root = _inverse_root(inputs)
+    parts = [_rounded(weight[at : at + _ROWS], root, group_size, bits) for at in range(0, len(weight), _ROWS)]
+    codes, scales, biases = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return {"weight": _pack(codes, bits), "scales": scales, "biases": biases}
+
+
+def _rounded(weight: Any, root: Any, group_size: int, bits: int) -> tuple[Any, Any, Any]:
+    """The codes, scales and biases of some rows of a weight, which do not touch other rows."""
+    columns = np.ascontiguousarray(weight.T)
+    codes = np.empty(columns.shape, np.uint8)
+    affine: Any = np.empty((2, len(columns) // group_size, len(weight)), np.float16)
+    scales, biases = affine
 
     def part(start: int, stop: int) -> None:
         if stop - start > group_size:
             middle = start + (stop - start) // group_size // 2 * group_size
             part(start, middle)
-            weight[:, middle:stop] -= weight[:, start:middle] @ root[start:middle, middle:stop]
+            columns[middle:stop] -= root[start:middle, middle:stop].T @ columns[start:middle]
             part(middle, stop)
             return
-        at = start // group_size
-        _, scale, bias = mx.quantize(mx.array(weight[:, start:stop]), group_size, bits)
-        scales[:, at], biases[:, at] = np.array(scale)[:, 0], np.array(bias)[:, 0]
-        _round_columns(weight, codes, root, slice(start, stop), scales[:, at], biases[:, at], 2**bits - 1)
+        group, at = slice(start, stop), start // group_size
+        _, scale, bias = mx.quantize(mx.array(columns[group].T), group_size, bits)
+        scales[at], biases[at] = np.array(scale)[:, 0], np.array(bias)[:, 0]
+        codes[group] = _round_columns(columns[group], root[group, group], scales[at], biases[at], 2**bits - 1)
 
-    part(0, columns)
-    return {"weight": _pack(codes, bits), "scales": scales, "biases": biases}
+    part(0, len(columns))
+    return codes.T, scales.T, biases.T
 
 
-def _round_columns(weight: Any, codes: Any, root: Any, group: slice, scales: Any, biases: Any, largest: int) -> None:
-    """Round one group; its weights become the errors that the columns behind it are to make good."""
+def _round_columns(group: Any, root: Any, scales: Any, biases: Any, largest: int) -> Any:
+    """The codes of one group of columns, which become the errors that the columns behind them are to make good."""
     scale, bias = scales.astype(np.float32), biases.astype(np.float32)
     # Where a group is all one value, MLX's scale may be too small for float16: then every code means the bias.
     steps = np.where(scale == 0, 1, scale)
-    for k in range(group.start, group.stop):
-        code = np.clip(np.rint((weight[:, k] - bias) / steps), 0, largest)
-        codes[:, k] = code
-        error = (weight[:, k] - (code * scale + bias)) / root[k, k]
-        weight[:, k] = error
-        later = slice(k + 1, group.stop)
-        weight[:, later] -= np.outer(error, root[k, later])
+    codes = np.empty(group.shape, np.uint8)
+    for k, column in enumerate(group):
+        code = np.clip(np.rint((column - bias) / steps), 0, largest)
+        codes[k] = code
+        column[:] = (column - (code * scale + bias)) / root[k, k]
+        group[k + 1 :] -= np.outer(root[k, k + 1 :], column)
+    return codes
 
 
 def _inverse_root(inputs: Any) -> Any:
