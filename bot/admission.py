@@ -1,5 +1,8 @@
-"""Who may run a converter now. Builds go side by side, but their children share one machine: together they never get
-more threads than there are cores, nor more memory than the budget, as far as it can be told beforehand.
+"""Who may run a converter now. Builds go side by side, but their children share one machine: there are never more of
+them than cores, nor do they get more memory than the budget, as far as it can be told beforehand.
+
+Builds share the cores evenly. Only a child that leaves the next one no room gets all of them, whoever is still running
+beside it: it will soon be alone, threads cannot be added later, and those that take turns cost less than an idle core.
 
 How much a child will hold is estimated (`costs.py`) and corrected by what the same work was seen to hold here before.
 """
@@ -40,7 +43,7 @@ class Admission:
         self._order = itertools.count()
         self._builds = 0
         self._running: dict[int, Grant] = {}
-        self._waiting: list[tuple[bool, int]] = []
+        self._waiting: dict[tuple[bool, int], int] = {}  # in order of the key: the memory they need
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -65,7 +68,7 @@ class Admission:
         """
         ticket = (not person, next(self._order))
         with self._changed:
-            self._waiting.append(ticket)
+            self._waiting[ticket] = memory
             try:
                 while (grant := self._fitting(ticket, memory)) is None:
                     self._changed.wait(POLL_SECONDS)
@@ -75,7 +78,7 @@ class Admission:
                 self._running[ticket[1]] = Grant(grant.threads, held)
                 metrics.MEMORY_GRANTED.inc(held)
             finally:
-                self._waiting.remove(ticket)
+                del self._waiting[ticket]
                 self._changed.notify_all()
         try:
             yield grant
@@ -87,12 +90,15 @@ class Admission:
 
     def _fitting(self, ticket: tuple[bool, int], memory: int) -> Grant | None:
         """What the first in line gets now, if there is room for it. Its memory is all that the others leave."""
-        threads = self._cores - sum(g.threads for g in self._running.values())
+        free = self._cores - sum(g.threads for g in self._running.values())
         left = self.budget - sum(g.memory for g in self._running.values())
-        if ticket != min(self._waiting) or threads < 1 or (self._running and memory > left):
+        if ticket != min(self._waiting) or len(self._running) >= self._cores or (self._running and memory > left):
             return None
-        share = max(1, self._cores // max(self._builds, 1))
-        return Grant(min(threads, share), left)
+        behind = [other for other in self._waiting if other != ticket]
+        beside = self._waiting[min(behind)] if behind else memory  # nobody asks yet: who comes next may be as large
+        alone = memory + beside > left
+        share = self._cores if alone else min(free, self._cores // max(self._builds, 1))
+        return Grant(max(share, 1) if free > 0 else 1, left)
 
 
 class Peaks:

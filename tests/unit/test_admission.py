@@ -91,6 +91,25 @@ def test_builds_that_go_on_side_by_side_share_the_cores(machine: Admission, coun
         assert grant.threads == threads
 
 
+def test_cores_that_nobody_has_the_memory_to_use_go_to_who_comes_now(machine: Admission) -> None:
+    with builds(machine, 4), machine.admitted(BUDGET // 2 + 1, never) as grant:
+        assert grant.threads == CORES
+
+
+@pytest.mark.parametrize(("behind", "threads"), [(40, 1), (80, CORES)])
+def test_who_waits_next_decides_whether_cores_are_left_for_them(machine: Admission, behind: int, threads: int) -> None:
+    order: list[str] = []
+    with builds(machine, 4):
+        with machine.admitted(60, never):
+            first = Child(machine, 50, order, name="first").begin()
+            second = Child(machine, behind, order, name="second").begin()
+        until(first.inside.is_set)
+        assert first.grant is not None
+        assert first.grant.threads == threads
+        first.end()
+        second.end()
+
+
 def test_a_build_that_has_ended_leaves_its_share_to_the_others(machine: Admission) -> None:
     with machine.building():
         with machine.building():
@@ -115,7 +134,7 @@ def test_a_child_may_hold_what_the_others_were_not_promised(machine: Admission) 
 
 def test_what_fits_exactly_fits(machine: Admission) -> None:
     with builds(machine, 2), machine.admitted(40, never), machine.admitted(BUDGET - 40, never) as grant:
-        assert grant == Grant(threads=2, memory=BUDGET - 40)
+        assert grant == Grant(threads=CORES, memory=BUDGET - 40), "it leaves nobody room, so it gets all cores"
 
 
 def test_a_child_that_broke_gives_back_what_it_had(machine: Admission) -> None:
@@ -125,7 +144,7 @@ def test_a_child_that_broke_gives_back_what_it_had(machine: Admission) -> None:
         assert grant == Grant(threads=CORES, memory=BUDGET)
 
 
-def test_together_they_never_get_more_threads_than_cores_nor_more_memory_than_the_budget() -> None:
+def test_there_are_never_more_of_them_than_cores_nor_do_they_get_more_memory_than_the_budget() -> None:
     machine, dice = Admission(Settings(threads=CORES, memory_budget=BUDGET)), random.Random(1)
     inside: dict[int, tuple[int, int]] = {}
     guard, wrong, ran = threading.Lock(), list[str](), list[int]()
@@ -134,8 +153,9 @@ def test_together_they_never_get_more_threads_than_cores_nor_more_memory_than_th
         with machine.building(), machine.admitted(memory, never, person=number % 3 == 0) as grant:
             with guard:
                 inside[number] = (grant.threads, memory)
-                threads, held = (sum(values) for values in zip(*inside.values(), strict=True))
-                if threads > CORES or (held > BUDGET and len(inside) > 1) or grant.threads < 1:
+                held = sum(memory for _, memory in inside.values())
+                crowded = len(inside) > CORES or (held > BUDGET and len(inside) > 1)
+                if crowded or not 1 <= grant.threads <= CORES:
                     wrong.append(f"{inside}")
                 ran.append(number)
             time.sleep(0)
