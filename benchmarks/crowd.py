@@ -25,8 +25,7 @@ from benchmarks.crowd_server import RELEASES, VARIANTS
 
 PEOPLE = 50
 THINK = (1.0, 3.0)  # seconds between two looks at the dashboard by one person
-LOOKS = 10  # until a person reloads the whole page
-TICK_SECONDS = 2.0  # how often an open page asks for its list of builds
+LOOKS = 10  # until a person reloads the whole page, before it looks again by itself (30 s)
 TARGET = 300  # ms
 FILTERS = ("", "gguf", "mlx", "onnx", "openvino")
 
@@ -131,17 +130,16 @@ class Person:
         async with self.http:
             while time.monotonic() < self.until:
                 await self.open()
-                beat, ticks = asyncio.create_task(self.heartbeat()), asyncio.create_task(self.tick())
+                beat = asyncio.create_task(self.heartbeat())
                 for _ in range(LOOKS):
                     if time.monotonic() < self.until:
                         await asyncio.sleep(self.random.uniform(*THINK))
                         await self.look()
-                for task in (beat, ticks):
-                    task.cancel()
-                await asyncio.gather(beat, ticks, return_exceptions=True)
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
 
     async def open(self) -> None:
-        """Load the page, and everything that it asks for by itself."""
+        """Load the page, and everything that it asks for by itself: the tabs that are not open ask for nothing."""
         began = time.monotonic()
         page = (await self.http.get("/?tab=releases")).raise_for_status().text
         self.found.pages.append(time.monotonic() - began)
@@ -152,16 +150,19 @@ class Person:
         for event in self.config["dependencies"]:
             if any(name == "load" for _, name in event["targets"]) and event["backend_fn"]:
                 await self.ask(event)
+        await self.ask(self.dashboard("shown"))
 
     async def look(self) -> None:
         """Choose a filter or turn a page."""
-        event = self.dashboard()
+        event = self.dashboard("input")
         words = ["", *(str(n) for n in range(10))]
         page = self.random.choice((1, 1, 1, 2, 3, self.random.randint(1, 100)))
         await self.ask(event, [None, self.random.choice(words), self.random.choice(FILTERS), "", "", "newest", page])
 
-    def dashboard(self) -> dict[str, Any]:
-        return next(event for event in self.config["dependencies"] if not event["queue"] and len(event["inputs"]) == 7)
+    def dashboard(self, asked_by: str) -> dict[str, Any]:
+        """The event that asks for a page of the dashboard."""
+        events = (each for each in self.config["dependencies"] if len(each["inputs"]) == 7)
+        return next(each for each in events if any(name == asked_by for _, name in each["targets"]))
 
     async def ask(self, event: dict[str, Any], data: list[Any] | None = None) -> None:
         """Send one event, and what the page sends because of its answer."""
@@ -212,11 +213,3 @@ class Person:
         async with self.http.stream("GET", f"/gradio_api/heartbeat/{self.session}") as answer:
             async for _ in answer.aiter_lines():
                 pass
-
-    async def tick(self) -> None:
-        """The list of builds looks for news by itself, whatever tab is shown."""
-        every = (e for e in self.config["dependencies"] if any(name == "tick" for _, name in e["targets"]))
-        event = next(each for each in every if len(each["inputs"]) != 7)
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            await self.ask(event)

@@ -34,9 +34,9 @@ SINGLE = """
 CROWD = """
 ![The dashboard under load, and the server's memory](page.png)
 
-Each person has the page open as a browser has it: heartbeat, the list of builds asked for every two seconds, a look
-at the dashboard with another filter or page every one to three seconds, the whole page again after ten of them. Server
-and people share the machine.
+Each person has the page open at the dashboard as a browser has it: heartbeat, a look with another filter or page every
+one to three seconds, the whole page again after ten of them. Tabs that are not open ask for nothing. Server and people
+share the machine.
 """
 
 

@@ -18,6 +18,7 @@ from bot.ui.asking import asked
 from bot.ui.language import label, say
 from bot.ui.markup import EMPTY, PLAIN, complaint, tag
 from bot.ui.recent import Recent
+from bot.ui.shown import when_shown
 from bot.ui.snippet_view import COPY, snippets
 from bot.visitor import OPERATOR, Visitor
 
@@ -36,27 +37,28 @@ element.addEventListener('click', event => {
 """
 
 
-def builds_tab(desk: Desk, page: gr.Blocks) -> None:
+def builds_tab(desk: Desk) -> None:
     """Fill the tab, and keep it up to date."""
     recent = Recent(lambda: (desk.builds(OPERATOR, LISTED), desk.mill.paused), REFRESH_SECONDS / 2)
-    said, found, shown = gr.State(EMPTY), gr.State(()), gr.State(())
-    top = gr.HTML(js_on_load=PICK, min_height=120, **PLAIN)
+    said, shown = gr.State(EMPTY), gr.State(())
+    top = gr.HTML(js_on_load=PICK + when_shown(REFRESH_SECONDS), min_height=120, **PLAIN)
     with gr.Row():
         cancel = gr.Button(label("builds.cancel"), visible=False, size="sm", scale=0, min_width=160)
         retry = gr.Button(label("builds.retry"), visible=False, size="sm", scale=0, min_width=160)
     log = gr.HTML(**PLAIN)
     ways = gr.HTML(js_on_load=COPY, **PLAIN)
-    look = {"fn": asked(desk, partial(_look, recent), at="build"), "inputs": [said, found], "outputs": found}
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-    gr.on([page.load, gr.Timer(REFRESH_SECONDS).tick], **look, concurrency_limit=8, **quiet)
-    # Every open page looks all the time, and Gradio makes every output anew, those that are skipped as well. So there
-    # is one, and the rest is asked for when that has changed, which Gradio notices after queued events alone.
-    found.change(_changes, [found, shown], [shown, top, log, ways, cancel, retry], queue=False, **quiet)
-    top.pick(lambda: EMPTY, None, said, trigger_mode="always_last", **quiet).then(**look, **quiet)
+    # Without the queue: it closes the stream of its answers now and then, and what is asked in that moment is lost.
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    look = {
+        "fn": asked(desk, partial(_look, recent), at="build"),
+        "inputs": [said, shown],
+        "outputs": [shown, top, log, ways, cancel, retry],
+        **quiet,
+    }
+    top.shown(**look)
+    top.pick(lambda: EMPTY, None, said, trigger_mode="always_last", **quiet).then(**look)
     for button, action in ((cancel, Desk.cancel), (retry, Desk.retry)):
-        act = asked(desk, partial(_act, recent, action), at="build")
-        button.click(act, None, [said, found], **quiet).then(**look, **quiet)
+        button.click(asked(desk, partial(_act, recent, action), at="build"), None, [said, shown], **quiet).then(**look)
 
 
 def _act(recent: Recent[Any], action: Any, desk: Desk, who: Visitor, build: str) -> tuple[Markup, tuple[Any, ...]]:
@@ -70,18 +72,18 @@ def _act(recent: Recent[Any], action: Any, desk: Desk, who: Visitor, build: str)
 
 
 def _look(
-    recent: Recent[Any], desk: Desk, who: Visitor, build: str, said: Markup, found: tuple[Any, ...]
+    recent: Recent[Any], desk: Desk, who: Visitor, build: str, said: Markup, shown: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """Everything the tab is to show, and last the build whose end it shows: nothing about that changes any more."""
-    if build and found and found[-1] == build:
-        return found
-    return _one(desk, who, build, said) if build else _all(recent, desk, who)
+    """Everything the tab shows now, and what of it is new. Last in what is shown is the build whose end it is: nothing
+    about that changes any more.
+    """
+    if build and shown and shown[-1] == build:
+        return _changes(shown, shown)
+    return _changes(_one(desk, who, build, said) if build else _all(recent, desk, who), shown)
 
 
 def _changes(found: tuple[Any, ...], shown: tuple[Any, ...]) -> tuple[Any, ...]:
     """What is shown now, and what of it is new: the rest is not sent again, so that selected text stays so."""
-    if not found:
-        return shown, *[gr.skip()] * 5
     before = shown if len(shown) == len(found) else (None,) * len(found)
     changed = [gr.skip() if new == old else new for new, old in zip(found, before, strict=True)]
     buttons = [gr.update(visible=item) if isinstance(item, bool) else item for item in changed[3:5]]

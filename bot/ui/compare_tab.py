@@ -17,6 +17,7 @@ from bot.ui.asking import asked
 from bot.ui.language import label, say
 from bot.ui.markup import PLAIN, complaint, grid, link, note, row, tag
 from bot.ui.plot_view import plot
+from bot.ui.shown import when_shown
 
 if TYPE_CHECKING:
     from bot.desk import Desk
@@ -39,7 +40,7 @@ element.addEventListener('keydown', event => { if (event.key === 'Escape') hide(
 """
 
 
-def compare_tab(desk: Desk, page: gr.Blocks) -> None:
+def compare_tab(desk: Desk) -> None:
     """Fill the tab."""
     kept: Kept[tuple[Compared, ...]] = Kept(KEPT_SECONDS, MOST)
     with gr.Row():
@@ -47,7 +48,7 @@ def compare_tab(desk: Desk, page: gr.Blocks) -> None:
             label=label("compare.repo"), placeholder="microsoft/Phi-4-mini-instruct", max_length=200, scale=3
         )
         ask = gr.Button(label("compare.ask"), variant="primary", scale=0, min_width=140)
-    answer = gr.HTML(js_on_load=SHOW, **PLAIN)
+    answer = gr.HTML(js_on_load=SHOW + when_shown(), **PLAIN)
     seen: dict[str, Any] = {
         "show_progress_on": answer,
         "api_visibility": "private",
@@ -55,7 +56,7 @@ def compare_tab(desk: Desk, page: gr.Blocks) -> None:
         "trigger_mode": "always_last",
     }
     gr.on([ask.click, repo.submit], asked(desk, partial(_answer, kept)), repo, answer, **seen)
-    page.load(asked(desk, partial(_opened, kept), at="compare"), None, [repo, answer], **seen)
+    answer.shown(asked(desk, partial(_opened, kept), at="compare"), None, [repo, answer], queue=False, **seen)
 
 
 def _opened(kept: Kept[tuple[Compared, ...]], desk: Desk, who: Visitor, named: str) -> tuple[Any, Any]:

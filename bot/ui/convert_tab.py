@@ -18,6 +18,7 @@ from bot.ui.asking import asked
 from bot.ui.build_view import results
 from bot.ui.language import label, say
 from bot.ui.markup import EMPTY, PLAIN, complaint, note, tag
+from bot.ui.shown import when_shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ BOXES = """(_, ...rest) => {
 }"""
 
 
-def convert_tab(desk: Desk, page: gr.Blocks) -> None:
+def convert_tab(desk: Desk) -> None:
     """Fill the tab."""
     report, chosen, boxes = gr.State(None), gr.State(()), gr.JSON(visible=False)
     with gr.Row(equal_height=False):
@@ -47,7 +48,7 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
             min_width=260,  # on a phone the button goes below
         )
         check = gr.Button(label("convert.check"), scale=0, min_width=120)
-    found = gr.HTML(js_on_load=verdict_view.CHOOSE, min_height=96, **PLAIN)
+    found = gr.HTML(js_on_load=verdict_view.CHOOSE + when_shown(), min_height=96, **PLAIN)
     facts = gr.HTML(**PLAIN)
     with gr.Column(visible=False) as order:
         preset = gr.Radio(
@@ -76,9 +77,8 @@ def convert_tab(desk: Desk, page: gr.Blocks) -> None:
     )
     foreseen = (asked(desk, _preview), wanted, preview)
 
-    page.load(asked(desk, _welcome, at="repo"), repo, [repo, found, target], **quiet).then(*looked, **seen).then(
-        *foreseen, **quiet
-    )
+    welcome = found.shown(asked(desk, _welcome, at="repo"), repo, [repo, found, target], queue=False, **quiet)
+    welcome.then(*looked, **seen).then(*foreseen, **quiet)
     repo.input(asked(desk, _search), repo, found, **quiet)
     for begun in (check.click, repo.submit, found.pick(_picked, None, repo, **picked).then):
         begun(None, repo, None, js=ADDRESS).then(*looked, **seen).then(*foreseen, **quiet)

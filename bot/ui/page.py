@@ -42,13 +42,13 @@ def build_page(desk: Desk, boards: Boards) -> gr.Blocks:
         place_sign_in(desk, page, door)
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab(label("page.tab_builds"), id="builds"):
-                builds_tab(desk, page)
+                builds_tab(desk)
             with gr.Tab(label("page.tab_releases"), id="releases"):
-                releases_tab(desk, page, boards)
+                releases_tab(desk, boards)
             with gr.Tab(label("page.tab_compare"), id="compare"):
-                compare_tab(desk, page)
+                compare_tab(desk)
             with gr.Tab(label("page.tab_convert"), id="convert"):
-                convert_tab(desk, page)
+                convert_tab(desk)
             with gr.Tab(label("page.tab_advice"), id="advice"):
                 advice_tab(desk)
             with gr.Tab(label("page.tab_programs"), id="programs"):

@@ -14,6 +14,7 @@ from bot.ui.asking import asked
 from bot.ui.board import SORTS, Query
 from bot.ui.language import label
 from bot.ui.markup import EMPTY, PLAIN
+from bot.ui.shown import when_shown
 
 if TYPE_CHECKING:
     from bot.desk import Desk
@@ -29,7 +30,7 @@ PAGE_BY = "(...given) => [...given.slice(0, -1), Math.max(1, (given.at(-1) || 1)
 PAGE_ONE = "(...given) => [...given.slice(0, -1), 1]"
 
 
-def releases_tab(desk: Desk, page: gr.Blocks, boards: Boards) -> None:
+def releases_tab(desk: Desk, boards: Boards) -> None:
     """Fill the tab, and keep it up to date."""
     with gr.Row(elem_classes="filters"):
         text = gr.Textbox(label=label("releases.search"), max_length=100, min_width=200, scale=2)
@@ -42,7 +43,7 @@ def releases_tab(desk: Desk, page: gr.Blocks, boards: Boards) -> None:
             [(label(f"releases.sort_{name}"), name) for name in SORTS],
             value=SORTS[0], label=label("releases.sort"), min_width=130, filterable=False,
         )  # fmt: skip
-    table = gr.HTML(**PLAIN)
+    table = gr.HTML(js_on_load=when_shown(REFRESH_SECONDS), **PLAIN)
     with gr.Row(elem_classes="pager"):
         before = gr.Button(label("releases.before"), size="sm", interactive=False, min_width=90)
         number = gr.Number(1, label=label("releases.page"), minimum=1, precision=0, min_width=90)
@@ -58,7 +59,8 @@ def releases_tab(desk: Desk, page: gr.Blocks, boards: Boards) -> None:
         "queue": False,  # an answer is known already; a line to wait in would take longer than it
         "trigger_mode": "always_last",
     }
-    gr.on([page.load, number.input, gr.Timer(REFRESH_SECONDS).tick], **look)
+    table.shown(**look)
+    number.input(**look)
     gr.on([text.input, backend.input, precision.input, state.input, sort.input], js=PAGE_ONE, **look)
     before.click(js=PAGE_BY.format(-1), **look)
     after.click(js=PAGE_BY.format(1), **look)

@@ -43,7 +43,7 @@ def place_sign_in(desk: Desk, page: gr.Blocks, button: gr.LoginButton | None) ->
         greeting = gr.HTML(**PLAIN)
         button.render()
     ways_in = json.dumps([say(code, "sign_in.enter") for code in LANGUAGES])
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     button.click(None, button, None, js=GO % ways_in, api_visibility="private")
     page.load(asked(desk, _greet), None, [button, greeting], **quiet)
 

@@ -15,6 +15,26 @@ def test_the_list_of_builds_is_shown(page: Page, local_page: str) -> None:
     expect(page).to_have_title("phimill")
 
 
+def test_only_what_somebody_sees_asks_for_news(page: Page, local_page: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    page.goto(f"{local_page}?tab=releases")
+    expect(page.get_by_text("microsoft/Phi-old-8")).to_be_visible()
+    assert seen_in_five_seconds(page, asked) == 0
+    page.get_by_role("tab", name="Builds").click()
+    expect(page.locator("tr[data-build]")).to_have_count(5)
+    assert seen_in_five_seconds(page, asked) >= 2
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")
+    assert seen_in_five_seconds(page, asked) == 0
+
+
+def seen_in_five_seconds(page: Page, asked: list[str]) -> int:
+    page.wait_for_timeout(1000)  # for what is under way
+    before = len(asked)
+    page.wait_for_timeout(5000)
+    return len(asked) - before
+
+
 def test_three_questions_have_one_answer_with_the_way_to_get_it(page: Page, local_page: str) -> None:
     page.goto(local_page)
     page.get_by_role("tab", name="Which one is for me?").click()

@@ -86,7 +86,7 @@ def test_a_build_that_is_not_there_says_so_and_leads_back() -> None:
     mill = FakeMill()
     mill.known = [build("a" * 32)]
     recent = Recent(lambda: (mill.builds(), False), 0)
-    shown, log, *_ = builds_tab._look(recent, Desk(mill), OPERATOR, "zzzz", Markup(), ())
+    _, shown, log, *_ = builds_tab._look(recent, Desk(mill), OPERATOR, "zzzz", Markup(), ())
     assert "is not a build" in shown
     assert "All builds" in shown
     assert log == ""
@@ -95,17 +95,9 @@ def test_a_build_that_is_not_there_says_so_and_leads_back() -> None:
 def test_what_did_not_change_is_not_sent_again() -> None:
     mill = FakeMill()
     recent = Recent(lambda: (mill.builds(), False), 0)
-    found = builds_tab._look(recent, Desk(mill), OPERATOR, "", Markup(), ())
-    shown, *first = builds_tab._changes(found, ())
+    shown, *first = builds_tab._look(recent, Desk(mill), OPERATOR, "", Markup(), ())
     assert "No builds yet" in first[0]
-    assert builds_tab._changes(found, shown) == (shown, *[gr.skip()] * 5)
-
-
-def test_after_something_was_done_nothing_is_taken_away_until_it_was_looked_at_again() -> None:
-    assert builds_tab._changes((), ("list", "", "", False, False, "")) == (
-        ("list", "", "", False, False, ""),
-        *[gr.skip()] * 5,
-    )
+    assert builds_tab._look(recent, Desk(mill), OPERATOR, "", Markup(), shown) == (shown, *[gr.skip()] * 5)
 
 
 def test_published_variants_link_to_their_tag() -> None:
