@@ -6,7 +6,7 @@ All of them run in children that hold no token. Asked again, a stage whose folde
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from bot.doctor import memory_budget
 from bot.errors import ConverterFailed
 from bot.fetch import fetch
 from bot.hub import Hub
-from bot.models import Artifact, Fidelity, Recipe, Release
+from bot.models import Artifact, ArtifactFile, Fidelity, Recipe, Release
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.recipes import Backend
 from bot.settings import Settings
@@ -61,8 +61,10 @@ class Stages:
         self._code = toolchain.code_path(settings=settings)
         self._children = Children(settings, admission, steps, release.parameters, self._code)
         # Folders are named by all that their content depends on: our own converters and texts too.
+        self._apart = apart
         self._by = f"{self._code.name} {apart}".strip()
         self._made_with = f"{request.toolchain} {self._by}"
+        self._proven: dict[str, Recipe] = {}  # the unquantized exports that something was measured against
 
     def tools(self, telling: Telling) -> dict[str, str]:
         """Make the environments this build needs; the versions of the packages its backend names."""
@@ -128,6 +130,18 @@ class Stages:
             workspace.seal(folder, facts, {f.path: f.sha256 for f in (*artifact.files, *artifact.extras)})
             return artifact
 
+    def place(self, recipe: Recipe, variant: PublishedVariant, bring: Callable[[ArtifactFile, Path], object]) -> None:
+        """Have the files of a published variant where `convert` makes its own, so that they are what is proven."""
+        folder, workspace = self.folder(recipe), self._workspace
+        artifact = Artifact(recipe=recipe.id, files=variant.files, bits_per_weight=variant.bits_per_weight)
+        with workspace.making(folder, self._steps.cancelled):
+            workspace.require(artifact.bytes)
+            workspace.clear(folder)
+            for file in artifact.files:
+                bring(file, folder)
+            facts = {"artifact": artifact.model_dump(mode="json")}
+            workspace.seal(folder, facts, {file.path: file.sha256 for file in artifact.files})
+
     def _convert_request(self, recipe: Recipe, source: Path, out: Path, shared: Path) -> dict[str, Any]:
         release, code = self._release, self._code
         repo = recipe.target(self._request.namespace, release.name)
@@ -155,6 +169,7 @@ class Stages:
     def prove(self, recipe: Recipe, telling: Telling) -> Fidelity:
         """How far a variant is from the source, and from its backend's unquantized export."""
         baseline = recipes.by_id([recipe.baseline])[0]
+        self._proven[baseline.id] = baseline
         measured = self._prove_baseline(baseline, telling)
         if recipe.id == baseline.id:
             return measured
@@ -263,7 +278,9 @@ class Stages:
         """Delete what only this build needed. The source and the reference stay for the next backend."""
         with suppress(OSError):
             made = recipes.by_id(self._request.recipes)
-            for recipe in (*made, *recipes.by_id(r.baseline for r in made)):
+            for recipe in (*made, *recipes.by_id(r.baseline for r in made), *self._proven.values()):
                 self.drop(recipe)
+            for recipe in self._proven.values() if self._apart else ():
+                self._workspace.drop(self._baseline_dir(recipe))
             shared = self._workspace.shared_dir(self._release, self._backend.id, self._made_with)
             self._workspace.drop(shared)

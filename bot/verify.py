@@ -47,6 +47,15 @@ class Rebuilt(Frozen):
     files: int
 
 
+class Measured(Frozen):
+    """How measuring one variant again ended: its mean KL in nats, if there is one, and that of the receipt."""
+
+    recipe: str
+    status: Literal["same", "differs", "not_measured"]
+    kl_mean: float | None
+    recorded: float
+
+
 class Checked(Frozen):
     """What is there, and what is wrong with it. `files` is how many were read, and `bytes` how much that was."""
 
@@ -59,6 +68,7 @@ class Checked(Frozen):
     bytes: int
     findings: tuple[Finding, ...]
     rebuilt: tuple[Rebuilt, ...] = ()
+    measured: tuple[Measured, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -32,7 +32,7 @@ RESULT_STYLES = {
     "gate_failed": BAD,
     "failed": BAD,
 }
-REBUILT_STYLES = {"identical": GOOD, "differs": BAD, "not_rebuilt": MIND}
+AGAIN_STYLES = {"identical": GOOD, "same": GOOD, "differs": BAD, "not_rebuilt": MIND, "not_measured": MIND}
 PHASE_STYLES = {
     Phase.WAITING: QUIET,
     Phase.RUNNING: "cyan",

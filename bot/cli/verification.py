@@ -13,6 +13,7 @@ from bot.errors import NotAsRecorded, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from bot.again import Again
     from bot.explain import Explanation
     from bot.verify import Checked
 
@@ -26,9 +27,12 @@ PublishedArgument = Annotated[
 RebuildOption = Annotated[
     bool, typer.Option("--rebuild", help="Make the variants again from the source, and compare bytes.")
 ]
+MeasureOption = Annotated[
+    bool, typer.Option("--measure", help="Measure the published variants again, and compare figures.")
+]
 OnlyOption = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="RECIPE", help="Rebuild only this variant; may be repeated. Default: all."),
+    typer.Option("--only", metavar="RECIPE", help="Do this with only this variant; may be repeated. Default: all."),
 ]
 
 commands = typer.Typer()
@@ -39,6 +43,7 @@ def verify(
     context: typer.Context,
     repo: PublishedArgument,
     rebuild: RebuildOption = False,
+    measure: MeasureOption = False,
     only: OnlyOption = None,
     format: FormatOption = None,
 ) -> None:
@@ -52,36 +57,48 @@ def verify(
     With --rebuild, the source is fetched at its commit and every variant is made again, in a folder of its own, and
     compared byte by byte; where one differs, its tensors are named. Nothing is published. Exits with 7, too, when a
     rebuild differs or cannot be made: other tools than the receipt names may make other bytes, and that is said.
+
+    With --measure, the published files are downloaded and measured against the source as a build measures its own.
+    Exits with 7, too, when mean KL is further from the receipt's than 5 % and 1e-5 nats, or top-1 than one point.
     """
-    from bot import rebuild as rebuilding
     from bot import verify as verifying
+    from bot.again import again, chosen, merged
     from bot.cli.progress import hearing
     from bot.telling import Telling
 
     output = Output.of(context, format)
-    if only and not rebuild:
-        raise UsageError("--only chooses what is rebuilt.", "Add --rebuild.")
+    if only and not (rebuild or measure):
+        raise UsageError("--only chooses what is rebuilt or measured.", "Add --rebuild or --measure.")
     with opened_mill() as mill:
         there = verifying.published(mill.hub, repo)
-        chosen = rebuilding.chosen(there, only or ()) if rebuild else ()
+        variants = chosen(there, only or ())
         with hearing(output.messages) as ear:
             telling = Telling(ear, "verify", "verify")
             checked = verifying.verify(mill.hub, there, lambda p, done, all: telling.progress(p, done, all, "bytes"))
-            again = rebuilding.rebuild(mill, there, chosen, ear)
-    findings = tuple(dict.fromkeys((*checked.findings, *again.findings)))
-    both = checked.model_copy(update={"rebuilt": again.rebuilt, "findings": findings})
-    _answer(output, both, recorded=checked.ok)
+            kinds = _kinds(rebuild=rebuild, measure=measure)
+            done = merged([again(kind, mill, there, variants, ear) for kind in kinds])
+    findings = tuple(dict.fromkeys((*checked.findings, *done.findings)))
+    found = {"rebuilt": done.rebuilt, "measured": done.measured, "findings": findings}
+    _answer(output, checked.model_copy(update=found), recorded=checked.ok)
+
+
+def _kinds(*, rebuild: bool, measure: bool) -> list[type[Again]]:
+    """What is to be done again."""
+    from bot.rebuild import Rebuild
+    from bot.remeasure import Remeasure
+
+    return [*([Rebuild] if rebuild else []), *([Remeasure] if measure else [])]
 
 
 def _answer(output: Output, checked: Checked, *, recorded: bool) -> None:
-    """Print what was found. `recorded`: all that could be found without a rebuild is as it should be."""
+    """Print what was found. `recorded`: all that could be found without doing it again is as it should be."""
     output.answer({**checked.model_dump(mode="json"), "ok": checked.ok}, lambda: _shown(checked))
     if checked.ok:
         return
     place, wrong = f"{checked.repo}@{checked.revision}", sum(not finding.warning for finding in checked.findings)
     if recorded:
-        what = f"{place} is as recorded, but not all of it was rebuilt to the same bytes: {wrong} findings."
-        output.error(NotAsRecorded(what, "With the tools that the receipt names, the bytes should be the same."))
+        what = f"{place} is as recorded, but not all of it came out the same again: {wrong} findings."
+        output.error(NotAsRecorded(what, "With the tools that the receipt names, it should."))
     else:
         what = f"{place} is not what its receipt says: {wrong} findings."
         output.error(NotAsRecorded(what, "Do not use it before you know why; ask whoever published it."))
@@ -106,7 +123,7 @@ def explain(context: typer.Context, repo: PublishedArgument, format: FormatOptio
 def _shown(checked: Checked) -> RenderableType:
     from rich.console import Group
 
-    from bot.cli.render import BAD, GOOD, MIND, QUIET, REBUILT_STYLES, cell
+    from bot.cli.render import AGAIN_STYLES, BAD, GOOD, MIND, QUIET, cell
     from bot.ui import words
 
     head = (
@@ -115,7 +132,11 @@ def _shown(checked: Checked) -> RenderableType:
     lines = [cell(head, QUIET)]
     for one in checked.rebuilt:
         said = f"rebuild of {one.recipe} from {one.source_sha[:7]}: {one.status.replace('_', ' ')}"
-        lines.append(cell(said, REBUILT_STYLES[one.status]))
+        lines.append(cell(said, AGAIN_STYLES[one.status]))
+    for measured in checked.measured:
+        now = "" if measured.kl_mean is None else f", mean KL {words.nats(measured.kl_mean)}"
+        said = f"{measured.recipe} measured again: {measured.status.replace('_', ' ')}{now}"
+        lines.append(cell(f"{said}; recorded {words.nats(measured.recorded)}", AGAIN_STYLES[measured.status]))
     for finding in checked.findings:
         lines.append(cell(f"{'note' if finding.warning else 'wrong'}: {finding}", MIND if finding.warning else BAD))
     if checked.ok:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from published import Published
 from bot import gguf_header, recipes
 from bot.errors import NotAsRecorded, NotOurs, RepoUnavailable, UsageError
 from bot.models import ArtifactFile
+from bot.publication import Publication, PublishedVariant
 from bot.publisher import documents
 from bot.receipt import read_receipt
 
@@ -114,7 +115,7 @@ def test_weights_that_do_not_come_from_the_source_are_caught_by_a_rebuild_though
     ran = phimill(world, *words, home=tmp_path / "home")
     assert ran.code == NotAsRecorded.exit_code, ran.err
     assert f"rebuild of {RECIPE} from" in ran.out
-    assert "is as recorded, but not all of it was rebuilt to the same bytes: 2 findings." in ran.err
+    assert "is as recorded, but not all of it came out the same again: 2 findings." in ran.err
     assert f"wrong: {WEIGHTS}: tensor {tensor} (" in ran.out.replace("\n", " ")
 
 
@@ -130,10 +131,40 @@ def forge(world: World) -> tuple[str, str]:
     for variant in state.variants:
         files = [ArtifactFile.of(f.path, bytes(data)) if f.path == WEIGHTS else f for f in variant.files]
         variants.append(variant.model_copy(update={"files": tuple(files)}))
+    return committed(world, state, variants, {WEIGHTS: bytes(data)}), tensor
+
+
+def committed(
+    world: World, state: Publication, variants: Sequence[PublishedVariant], files: Mapping[str, bytes]
+) -> str:
+    """Publish files, and receipt, statement and card that agree with them; the commit."""
     state = state.model_copy(update={"variants": tuple(variants)})
-    files = {WEIGHTS: bytes(data), **documents(recipes.backends()["gguf"], state, world.hub.url)}
-    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    return world.api().create_commit(TARGET, operations, commit_message="Forged").oid, tensor
+    everything = {**files, **documents(recipes.backends()["gguf"], state, world.hub.url)}
+    operations = [CommitOperationAdd(name, content) for name, content in everything.items()]
+    return world.api().create_commit(TARGET, operations, commit_message="Forged").oid
+
+
+def test_a_figure_that_is_better_than_the_weights_is_caught_by_measuring_again(
+    copy_of_published: Callable[..., World], tmp_path: Path
+) -> None:
+    world = copy_of_published("flattered")
+    state = read_receipt(world.read("phimill.json", "v1.0"))
+    better = {"kl_mean": 1e-6, "kl_p99": 1e-5}
+    variants = [
+        v.model_copy(update={"fidelity": v.fidelity.model_copy(update=better)}) if v.recipe == RECIPE else v
+        for v in state.variants
+    ]
+    forged = committed(world, state, variants, {})
+    assert phimill(world, "verify", f"{TARGET}@{forged}").code == 0
+    words = ["verify", f"{TARGET}@{forged}", "--measure", "--only", RECIPE, "--only", "gguf/int8", "--format", "json"]
+    ran = phimill(world, *words, home=tmp_path / "home")
+    assert ran.code == NotAsRecorded.exit_code, ran.err
+    assert {one["recipe"]: one["status"] for one in ran.json["measured"]} == {RECIPE: "differs", "gguf/int8": "same"}
+    [finding] = wrong(ran)
+    assert f"mean KL of {RECIPE} measured again: expected 1e-06, found " in finding["what"]
+    work = tmp_path / "home" / "work"
+    left = [path for kind in ("variant", "shared", "tmp") for path in (work / kind).iterdir()]
+    assert [path for path in left if path.suffix != ".lock"] == []
 
 
 def test_what_does_not_stand_cannot_be_rebuilt(published: Published) -> None:

@@ -1,4 +1,4 @@
-"""What `phimill verify --rebuild` says of what it made again; the converters are stood in for."""
+"""What `phimill verify --rebuild` and `--measure` say of what they did again; the converters are stood in for."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 
-from bot import VERSION, catalog, preflight, rebuild, recipes, toolchain
+from bot import VERSION, again, catalog, preflight, recipes, toolchain
 from bot.agreement import Finding
 from bot.errors import ConverterFailed, RepoUnavailable, SourceCorrupt, UsageError
-from bot.models import Artifact, ArtifactFile, Recipe, SourceFile, Status, Verdict
+from bot.models import Artifact, ArtifactFile, Fidelity, Recipe, SourceFile, Status, Verdict
 from bot.publication import Publication, PublishedVariant
+from bot.rebuild import Rebuild
 from bot.receipt import read_receipt
+from bot.remeasure import Remeasure
 from bot.settings import Settings
-from bot.verify import Published
+from bot.stages import EVALUATION, WINDOW_TOKENS, WINDOWS
+from bot.verify import Measured, Published
 
 GOLDEN = read_receipt((Path(__file__).parent / "cards" / "phi-3.5-gguf.json").read_bytes())
+ROOT = Path(__file__).parents[2]
 LOCK, SHA = "c" * 64, "e" * 40
 RECIPE = recipes.by_id(["gguf/int4"])[0]
 WEIGHTS, WORDS = b"weights", b"words"
@@ -40,6 +44,7 @@ class Stages:
     """Makes what it is told to make, and remembers what is left of it."""
 
     made: dict[str, bytes] | Exception
+    figures: Fidelity
     left: set[str]
     asked: list[dict[str, Any]]
 
@@ -59,6 +64,15 @@ class Stages:
             (self._folder / name).write_bytes(data)
         files = tuple(ArtifactFile.of(name, data) for name, data in Stages.made.items())
         return Artifact(recipe=recipe.id, files=files, bits_per_weight=4.5)
+
+    def place(self, recipe: Recipe, variant: PublishedVariant, bring: Any) -> None:
+        Stages.left.add(recipe.id)
+        for file in variant.files:
+            bring(file, self._folder)
+            assert (self._folder / file.path).read_bytes() == PUBLISHED[file.path]
+
+    def prove(self, recipe: Recipe, telling: Any) -> Fidelity:
+        return Stages.figures
 
     def drop(self, recipe: Recipe) -> None:
         Stages.left.discard(recipe.id)
@@ -84,8 +98,9 @@ class Ear:
 @pytest.fixture(autouse=True)
 def _stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
     Stages.made, Stages.left, Stages.asked = PUBLISHED, {"shared"}, []
-    monkeypatch.setattr(rebuild, "Stages", Stages)
+    monkeypatch.setattr(again, "Stages", Stages)
     monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: None)
+    monkeypatch.setattr(toolchain, "code_path", lambda **_: ROOT)
     monkeypatch.setattr(toolchain, "lock_digest", lambda _: LOCK)
     monkeypatch.setattr(toolchain, "named_versions", lambda *_, **__: {"llama": "1"})
     monkeypatch.setattr(catalog, "release", lambda hub, ref: SimpleNamespace(repo=ref.repo, sha=ref.revision))
@@ -106,9 +121,76 @@ def rebuilt(tmp_path: Path, state: Publication | None) -> tuple[list[str], list[
     """The statuses, the findings as lines, and the findings."""
     mill: Any = SimpleNamespace(settings=Settings(home=tmp_path), hub=Hub(), journal=None)
     place = there(state)
-    outcome = rebuild.rebuild(mill, place, rebuild.chosen(place), Ear())
+    outcome = again.again(Rebuild, mill, place, again.chosen(place), Ear())
     assert Stages.left <= ({"shared"} if not Stages.asked else set())
     return [one.status for one in outcome.rebuilt], [str(one) for one in outcome.findings], outcome.findings
+
+
+def measured(tmp_path: Path, state: Publication) -> tuple[list[Measured], list[str]]:
+    """How it ended, and the findings as lines."""
+    mill: Any = SimpleNamespace(settings=Settings(home=tmp_path), hub=Hub(), journal=None)
+    place = there(state)
+    outcome = again.again(Remeasure, mill, place, again.chosen(place), Ear())
+    assert Stages.left <= ({"shared"} if not Stages.asked else set())
+    return list(outcome.measured), [str(one) for one in outcome.findings]
+
+
+def with_figures(**changes: Any) -> Publication:
+    """A receipt of figures that could have been measured here; with `files` of another length or content."""
+    figures = GOLDEN.variants[0].fidelity.model_copy(
+        update={"kl_mean": 0.01, "top1": 0.9, "windows": WINDOWS, "window_tokens": WINDOW_TOKENS} | changes
+    )
+    text = hashlib.sha256((ROOT / EVALUATION).read_bytes()).hexdigest()
+    return publication(variant={"fidelity": figures}, evaluation_sha256=text)
+
+
+@pytest.mark.parametrize(("kl", "top1"), [(0.01, 0.9), (0.0104, 0.9), (0.01, 0.895)])
+def test_what_is_measured_again_may_differ_by_the_rounding_of_another_processor(
+    tmp_path: Path, kl: float, top1: float
+) -> None:
+    Stages.figures = with_figures(kl_mean=kl, top1=top1).variants[0].fidelity
+    [row], lines = measured(tmp_path, with_figures())
+    assert (row.status, row.kl_mean, row.recorded) == ("same", kl, 0.01)
+    assert lines == []
+
+
+def test_figures_that_cannot_be_measured_again_are_named(tmp_path: Path) -> None:
+    Stages.figures = with_figures(kl_mean=0.02, top1=0.8).variants[0].fidelity
+    [row], lines = measured(tmp_path, with_figures())
+    assert row.status == "differs"
+    assert lines == [
+        "phimill.json: mean KL of gguf/int4 measured again: expected 0.01, found 0.02",
+        "phimill.json: top-1 of gguf/int4 measured again: expected 90.00%, found 80.00%",
+    ]
+
+
+def test_small_divergences_are_compared_by_what_they_are_worth(tmp_path: Path) -> None:
+    Stages.figures = with_figures(kl_mean=9e-8).variants[0].fidelity
+    assert measured(tmp_path, with_figures(kl_mean=2e-9))[0][0].status == "same"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"evaluation_sha256": "0" * 64}, "are of another text"),
+        ({"variants": "swapped"}, "m-Q4_K_M.gguf is not the file that the receipt lists"),
+        ({"variants": "shorter"}, "m-Q4_K_M.gguf is not the file that the receipt lists"),
+        ({"variants": "elsewhere"}, "The repo holds a file named '../m.gguf'"),
+        ({"source": "../../x"}, "is not a repo id"),
+    ],
+)
+def test_what_cannot_be_measured_says_why_and_is_no_success(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
+    state = with_figures()
+    files = {
+        "swapped": ArtifactFile.of("m-Q4_K_M.gguf", WEIGHTS.upper()),
+        "shorter": ArtifactFile.of("m-Q4_K_M.gguf", WEIGHTS[1:]),
+        "elsewhere": ArtifactFile.of("../m.gguf", WEIGHTS),
+    }
+    if (kind := changes.get("variants")) is not None:
+        changes = {"variants": (state.variants[0].model_copy(update={"files": (files[kind],)}),)}
+    [row], lines = measured(tmp_path, state.model_copy(update=changes))
+    assert (row.status, row.kl_mean) == ("not_measured", None)
+    assert why in lines[-1]
 
 
 def test_what_is_made_again_is_identical_and_nothing_is_left(tmp_path: Path) -> None:
@@ -198,10 +280,10 @@ def test_what_this_machine_lacks_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_only_what_stands_can_be_asked_for() -> None:
-    variants: tuple[PublishedVariant, ...] = rebuild.chosen(there(publication()), [RECIPE.id, RECIPE.id])
+    variants: tuple[PublishedVariant, ...] = again.chosen(there(publication()), [RECIPE.id, RECIPE.id])
     assert [variant.recipe for variant in variants] == [RECIPE.id]
     with pytest.raises(UsageError, match="has no 'gguf/none'"):
-        rebuild.chosen(there(publication()), ["gguf/none"])
+        again.chosen(there(publication()), ["gguf/none"])
 
 
 def test_without_a_receipt_that_can_be_read_nothing_is_rebuilt(tmp_path: Path) -> None:
