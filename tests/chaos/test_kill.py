@@ -47,6 +47,11 @@ def descendants_of_the_world(root: Path) -> list[str]:
     return found
 
 
+def finished(root: Path) -> int:
+    """How many conversions and measurements this world's rounds have ended."""
+    return (root / "round.log").read_text(errors="replace").count(" took ")
+
+
 def end_state(root: Path, port: int) -> dict[str, Any]:
     """Everything a person can see of the published repo, but for the names and times of commits."""
     with RunningHub(root / "hub", port=port) as hub:
@@ -84,7 +89,6 @@ def test_killed_at_25_random_moments_the_hub_ends_as_after_an_undisturbed_round(
     shutil.copytree(base / "fresh", base / "calm")
     begun = time.monotonic()
     assert begin(base / "calm", port).wait(PATIENCE) == 0, (base / "calm" / "round.log").read_text()[-2000:]
-    # A step that is never given time to end is given up as poison, so a slow machine gets later moments.
     latest = max(30.0, (time.monotonic() - begun) / 3)
     expected = end_state(base / "calm", port)
     assert len(expected["commits"]) == 8, "the repo's first commit and one per variant"
@@ -98,17 +102,21 @@ def test_killed_at_25_random_moments_the_hub_ends_as_after_an_undisturbed_round(
         number += 1
         root = base / f"stormy-{number}"
         shutil.copytree(base / "fresh", root)
+        stretch, done = 1, 0
         while True:
             process = begin(root, port)
             try:
                 # A round that ends before its moment is complete; the storm goes on in the next world.
-                limit = moments.uniform(1, latest) if kills < KILLS else PATIENCE
+                limit = moments.uniform(1, latest * stretch) if kills < KILLS else PATIENCE
                 code = process.wait(limit)
                 break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 kills += 1
+                # What is killed five times in a row is given up as poison. So it gets more time each time.
+                before, done = done, finished(root)
+                stretch = 1 if done > before else 2 * stretch
                 deadline = time.monotonic() + 120
                 while (left := descendants_of_the_world(root)) and time.monotonic() < deadline:
                     time.sleep(0.1)
