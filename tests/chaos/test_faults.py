@@ -150,9 +150,12 @@ class Story(RuleBasedStateMachine):
         self.name = f"microsoft/phi-{uuid.uuid4().hex[:12]}"
         self.moves = 0
 
-    @initialize()
-    def a_release_comes(self) -> None:
+    @initialize(coming=st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(0, 6)), min_size=1, max_size=4))
+    def a_release_is_built_while_things_go_wrong(self, coming: list[tuple[Fault, int]]) -> None:
         self.world.release(self.name)
+        for fault, after in coming:
+            self.world.between.expect(fault, after)
+        self.world.build(self.name)
 
     @rule(fault=st.sampled_from(FAULTS), after=st.integers(0, 10))
     def something_will_go_wrong(self, fault: Fault, after: int) -> None:
@@ -188,4 +191,4 @@ class Story(RuleBasedStateMachine):
 def test_whatever_goes_wrong_what_is_published_is_complete_right_and_there_once(world: World) -> None:
     told = hypothesis.settings(max_examples=STORIES, stateful_step_count=8, deadline=None, print_blob=True)
     run_state_machine_as_test(type("Told", (Story,), {"world": world}), settings=told)
-    assert len(world.between.struck) > STORIES / 2, "faults do happen"
+    assert len(world.between.struck) >= STORIES // 2, "faults do happen"
