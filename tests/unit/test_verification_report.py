@@ -352,4 +352,4 @@ def test_explain_prints_sentences_or_one_object(call: Callable[..., tuple[int, s
 
 def test_what_to_rebuild_is_chosen_only_where_something_is(call: Callable[..., tuple[int, str, str]]) -> None:
     code, _, err = call("verify", GOLDEN.repo, "--only", "gguf/int4")
-    assert (code, "Add --rebuild." in err) == (2, True)
+    assert (code, "Add --rebuild or --measure." in err) == (2, True)
