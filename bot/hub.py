@@ -186,6 +186,7 @@ class Hub:
                 data = self._body(response, max_bytes + 1)
             if len(data) > max_bytes:
                 raise SourceCorrupt(f"{repo}: {path} is larger than {max_bytes} bytes.")
+            hub_http.check_whole(response, data)
             return data
 
         return self._keep((repo, sha, path), lambda: self._call(f"{repo}/{path}", body))

@@ -6,6 +6,8 @@ HfApi have the same limits. Its own listings ask for no time limit and would wai
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from huggingface_hub.utils._http import (
 )
 
 from bot import metrics
-from bot.errors import HubError
+from bot.errors import HubError, HubUnreachable
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 120.0  # a commit of many files answers late, so this is generous
@@ -87,6 +89,18 @@ def check_range(response: httpx.Response, start: int) -> None:
     partial = response.headers.get("content-range", "").startswith(f"bytes {start}-")
     if not (response.status_code == 206 and partial) and not (response.status_code == 200 and start == 0):
         raise HubError("The Hub did not send the range that was asked for.")
+
+
+def check_whole(response: httpx.Response, data: bytes) -> None:
+    """Make sure that the body of a small file is all of it: the Hub's ETag is then git's id of the blob.
+
+    Raises:
+        HubUnreachable: it is something else, which may be better the next time.
+    """
+    tag = response.headers.get("etag", "").removeprefix("W/").strip('"')
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    if re.fullmatch("[0-9a-f]{40}", tag) and tag != blob:
+        raise HubUnreachable("The Hub sent other bytes than it names.", "Try again; the connection may be bad.")
 
 
 def _before_request(request: httpx.Request) -> None:

@@ -3,7 +3,7 @@
 A state machine makes up how it goes: faults of the Hub's, builds that die between two steps, a source that moves on.
 Real are the Hub, the client, the publisher and the steps of a build; the converter is not.
 
-PHIMILL_TEST_FAULTS says how many stories are made up.
+PHIMILL_TEST_FAULTS says how many stories are made up; without it there are a few, and always the same.
 """
 
 from __future__ import annotations
@@ -189,6 +189,9 @@ class Story(RuleBasedStateMachine):
 
 
 def test_whatever_goes_wrong_what_is_published_is_complete_right_and_there_once(world: World) -> None:
-    told = hypothesis.settings(max_examples=STORIES, stateful_step_count=8, deadline=None, print_blob=True)
+    told = hypothesis.settings(
+        max_examples=STORIES, stateful_step_count=8, deadline=None, print_blob=True,
+        derandomize="PHIMILL_TEST_FAULTS" not in os.environ,
+    )  # fmt: skip
     run_state_machine_as_test(type("Told", (Story,), {"world": world}), settings=told)
     assert len(world.between.struck) >= STORIES // 2, "faults do happen"
