@@ -171,42 +171,27 @@ class Person:
         body = {"data": values, "fn_index": event["id"], "session_hash": self.session, "event_data": None}
         if event["queue"]:
             await self.http.post("/gradio_api/queue/join", json=body)
-            answer = await self.streamed(f"/gradio_api/queue/data?session_hash={self.session}")
+            await self.streamed(f"/gradio_api/queue/data?session_hash={self.session}")
         else:
-            got = await self.http.post("/gradio_api/run/predict?tab=releases", json=body)
-            answer = got.raise_for_status().json()
+            (await self.http.post("/gradio_api/run/predict?tab=releases", json=body)).raise_for_status()
         self.found.requests += 1 + event["queue"]
         if len(event["inputs"]) == 7:
             now = time.monotonic()
             self.found.data.append((now - self.began, now - began))
-        for each in self.followers(event, answer.get("changed_state_ids") or []):
-            await self.ask(each)
-
-    def followers(self, event: dict[str, Any], changed: list[int]) -> list[dict[str, Any]]:
-        """The events that come after one, or after what it changed."""
-        return [
-            each
-            for each in self.config["dependencies"]
-            if each["backend_fn"]
-            and (
-                each["trigger_after"] == event["id"]
-                or (event["queue"] and any(name == "change" and of in changed for of, name in each["targets"]))
-            )
-        ]
+        for each in self.config["dependencies"]:
+            if each["backend_fn"] and each["trigger_after"] == event["id"]:
+                await self.ask(each)
 
     def value(self, number: int) -> Any:
         component = next(each for each in self.config["components"] if each["id"] == number)
         return None if component["type"] == "state" else component["props"].get("value")
 
-    async def streamed(self, path: str) -> dict[str, Any]:
-        output: dict[str, Any] = {}
+    async def streamed(self, path: str) -> None:
         async with self.http.stream("GET", path) as answer:
             async for line in answer.aiter_lines():
                 said = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
-                output = said.get("output") or output
                 if said.get("msg") == "close_stream":
                     break
-        return output
 
     async def heartbeat(self) -> None:
         """What tells the server that the page is still open."""

@@ -2,7 +2,7 @@
 them than cores, nor do they get more memory than the budget, as far as it can be told beforehand.
 
 Builds share the cores evenly. Only a child that leaves the next one no room gets all of them, whoever is still running
-beside it: it will soon be alone, threads cannot be added later, and those that take turns cost less than an idle core.
+beside it: it will soon be alone, and threads cannot be added later.
 
 How much a child will hold is estimated (`costs.py`) and corrected by what the same work was seen to hold here before.
 """

@@ -136,7 +136,7 @@ def measured(tmp_path: Path, state: Publication) -> tuple[list[Measured], list[s
 
 
 def with_figures(**changes: Any) -> Publication:
-    """A receipt of figures that could have been measured here; with `files` of another length or content."""
+    """A receipt of figures that could have been measured here."""
     figures = GOLDEN.variants[0].fidelity.model_copy(
         update={"kl_mean": 0.01, "top1": 0.9, "windows": WINDOWS, "window_tokens": WINDOW_TOKENS} | changes
     )

@@ -206,6 +206,20 @@ def test_a_small_file_that_is_not_small_is_not_read_to_its_end(server: Server) -
     assert hub.bytes_read < 5_000_000
 
 
+def test_a_small_file_that_came_damaged_is_asked_for_again(server: Server) -> None:
+    # What `git hash-object` says of the two bytes.
+    tag = {"ETag": '"9e26dfeeb6e641a33dae4961196235bdb965b21b"'}
+    server.answers = [(200, tag, b"{"), (200, tag, b"[]"), (200, tag, b"{}")]
+    assert Hub(server.url).read_text(REF.repo, SHA, "config.json", 10) == "{}"
+    assert len(server.asked) == 3
+
+
+def test_a_small_file_that_is_always_damaged_is_no_file(server: Server) -> None:
+    server.answers = [(200, {"ETag": f'"{"0" * 40}"'}, b"{}")]
+    with pytest.raises(HubUnreachable, match="other bytes"):
+        Hub(server.url).read_text(REF.repo, SHA, "config.json", 10)
+
+
 def test_text_that_is_not_utf_8_is_corrupt(server: Server) -> None:
     server.answers = [(200, {}, b"\xff\xfe\x00")]
     with pytest.raises(SourceCorrupt, match="UTF-8"):
