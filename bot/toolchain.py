@@ -1,13 +1,13 @@
 """One locked Python environment per backend, made with uv the first time it is needed.
 
 A backend is a folder of `converters` with a `requirements.txt` (pinned, made from its `requirements.in`).
-Beside it there may be a `toolchain.toml`:
+Beside it there may be a `build.txt`, a lock of what its packages are built with, and a `toolchain.toml`:
 
     needs_compiler = true           # something in it is built from source
     [minutes]                       # how long that takes on two cores, for people who wait
     llama-cpp-python = 4
-    [build_env]                     # environment of the build
-    CMAKE_ARGS = "-DGGML_NATIVE=OFF"
+    [config_settings.llama-cpp-python]  # what its build is told (PEP 517)
+    "cmake.define.GGML_NATIVE" = "OFF"
 
 An environment lives in a folder named after its lock, so a new lock is a new environment and never a
 changed one. Environments hold absolute paths and cannot be moved into place. Instead the marker file is
@@ -69,7 +69,7 @@ def options(backend: str) -> dict[str, Any]:
 def lock_digest(backend: str) -> str:
     """sha256 (hex) of everything that decides what the environment holds."""
     hasher = hashlib.sha256("python{}.{}".format(*sys.version_info).encode())
-    for name in ("requirements.txt", "toolchain.toml"):
+    for name in ("requirements.txt", "build.txt", "toolchain.toml"):
         path = _folder(backend) / name
         content = path.read_bytes() if path.exists() else b""
         hasher.update(f"\n{name} {len(content)}\n".encode() + content)

@@ -56,7 +56,8 @@ SENTENCES = (
     (r"(Prepared|Installed) (\d+ packages?)", "{0} {1}."),
 )
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|^PHIMILL_|^HF_|^HUGGING", re.IGNORECASE)
-FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
+# Of whoever started the bot: their environments, and how they compile llama-cpp-python for themselves.
+FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX", "CMAKE_ARGS")
 
 
 def options_in(folder: Path) -> dict[str, Any]:
@@ -85,9 +86,7 @@ class Making:
         """Make it from nothing, whatever an earlier attempt left, and write the marker."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.log.unlink(missing_ok=True)
-        extra = options_in(self.folder)
         env = {name: value for name, value in os.environ.items() if not _secret(name)}
-        env |= {str(name): str(value) for name, value in extra.get("build_env", {}).items()}
         offers = _find_links(env)
         if offers:
             env["UV_FIND_LINKS"] = offers
@@ -95,13 +94,22 @@ class Making:
         target = ["--python", str(self.path / "bin" / "python"), str(self.folder / "requirements.txt")]
         self.uv(env, "venv", "--no-project", "--python", sys.executable, str(self.path))
         # sync, not install: the lock is the whole truth, nothing beside it is resolved.
-        self.uv(env, "pip", "sync", "--allow-empty-requirements", *torch, *target)
+        self.uv(env, "pip", "sync", "--allow-empty-requirements", *torch, *self.build_options(), *target)
         site = next((self.path / "lib").glob("python*/site-packages"))
         versions = {found.name.lower(): found.version for found in distributions(path=[str(site)])}
         marker = {"digest": digest, "versions": dict(sorted(versions.items()))}
         part = self.path / f"{MARKER}.part"
         part.write_text(json.dumps(marker, indent=1))
         part.rename(self.path / MARKER)
+
+    def build_options(self) -> list[str]:
+        """With what, and how, uv builds from source. Not by environment variables: uv keeps what it compiled by the
+        source and these settings, and would take a package from its cache that somebody compiled with others."""
+        packages = options_in(self.folder).get("config_settings", {})
+        settings = [f"{name}:{key}={value}" for name, pairs in packages.items() for key, value in pairs.items()]
+        lock = self.folder / "build.txt"
+        tools = ["--build-constraints", str(lock)] if lock.exists() else []
+        return [*tools, *(word for setting in settings for word in ("--config-settings-package", setting))]
 
     def uv(self, env: Mapping[str, str], *arguments: str) -> None:
         """Run uv to its end, with its output in the log and its milestones told."""

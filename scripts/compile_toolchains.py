@@ -1,4 +1,4 @@
-"""Compile each backend's `requirements.in` to a locked `requirements.txt`.
+"""Compile each backend's `requirements.in` to a locked `requirements.txt`, and `build.in`, where there is one, alike.
 
     python scripts/compile_toolchains.py [backend...]
 
@@ -22,16 +22,16 @@ GPU = ("nvidia", "cuda", "triton")
 TORCH = re.compile(r"^torch==([0-9.]+)(?:\+\w+)?(?: \\\n(?:    --hash=\S+(?: \\)?\n?)+)?", re.MULTILINE)
 
 
-def compile_backend(folder: Path) -> None:
-    """Write `requirements.txt` beside `requirements.in`."""
-    command = [uv.find_uv_bin(), "pip", "compile", "requirements.in", "--generate-hashes", "--upgrade"]
+def compile_lock(source: Path) -> None:
+    """Write the `.txt` beside the `.in`."""
+    command = [uv.find_uv_bin(), "pip", "compile", source.name, "--generate-hashes", "--upgrade"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11"]
     if not os.environ.get("UV_FIND_LINKS"):
         command += ["--torch-backend", "cpu"]
-    made = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    made = subprocess.run(command, cwd=source.parent, check=True, stdout=subprocess.PIPE, text=True).stdout
     lock = clean(made)
-    (folder / "requirements.txt").write_text(lock, encoding="utf-8")
-    print(f"{folder.name}: {len(re.findall('^[a-z]', lock, re.MULTILINE))} packages")
+    source.with_suffix(".txt").write_text(lock, encoding="utf-8")
+    print(f"{source.parent.name}/{source.stem}: {len(re.findall('^[a-z]', lock, re.MULTILINE))} packages")
 
 
 def clean(lock: str) -> str:
@@ -46,9 +46,9 @@ def clean(lock: str) -> str:
 
 
 def main(names: list[str]) -> None:
-    for source in sorted(CONVERTERS.glob("*/requirements.in")):
+    for source in sorted([*CONVERTERS.glob("*/requirements.in"), *CONVERTERS.glob("*/build.in")]):
         if not names or source.parent.name in names:
-            compile_backend(source.parent)
+            compile_lock(source)
 
 
 if __name__ == "__main__":

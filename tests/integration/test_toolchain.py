@@ -25,13 +25,13 @@ from bot.settings import Settings
 
 PATIENCE = 120.0  # seconds; only a hang takes so long, however busy the machine
 
-# A build backend that notes its environment, can be made to wait for a file, and needs nothing.
+# A build backend that notes its environment and settings, can be made to wait for a file, and needs nothing.
 BUILD_BACKEND = """
 import json, os, pathlib, time, zipfile
 def build_wheel(directory, config_settings=None, metadata_directory=None):
     notes = pathlib.Path(os.environ["NOTES"])
     with notes.open("a") as file:
-        file.write(json.dumps(dict(os.environ)) + "\\n")
+        file.write(json.dumps({"settings": config_settings, **os.environ}) + "\\n")
     end = time.monotonic() + 3600
     while "UNTIL" in os.environ and not os.path.exists(os.environ["UNTIL"]) and time.monotonic() < end:
         time.sleep(0.05)
@@ -64,10 +64,10 @@ def write_wheel(folder: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_source(folder: Path) -> None:
+def write_source(folder: Path, requires: str = "[]") -> None:
     """A source archive named `built` 2.0 that has to be built."""
     files = {
-        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "how"\nbackend-path = ["."]\n'
+        "pyproject.toml": f'[build-system]\nrequires = {requires}\nbuild-backend = "how"\nbackend-path = ["."]\n'
         '[project]\nname = "built"\nversion = "2.0"\n',
         "how.py": BUILD_BACKEND,
         "PKG-INFO": "Metadata-Version: 2.2\nName: built\nVersion: 2.0\n",
@@ -91,7 +91,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "text" / "evaluation.txt").write_text("Call me Ishmael.")
     (root / "quick" / "requirements.txt").write_text(f"plain==1.0 --hash=sha256:{digest}\n")
     (root / "slow" / "requirements.txt").write_text("built==2.0\n")
-    (root / "slow" / "toolchain.toml").write_text('[minutes]\nbuilt = 3\n[build_env]\nCMAKE_ARGS = "-DX=1"\n')
+    (root / "slow" / "toolchain.toml").write_text('[minutes]\nbuilt = 3\n[config_settings.built]\nX = "1"\n')
     monkeypatch.setattr(toolchain, "converters_root", lambda: root)
     for name, value in {
         "UV_FIND_LINKS": str(wheels),
@@ -165,13 +165,15 @@ def test_a_new_lock_is_a_new_toolchain(root: Path, settings: Settings) -> None:
     assert after.versions == {}
 
 
-def test_the_digest_covers_the_lock_and_the_build_options(root: Path) -> None:
+def test_the_digest_covers_both_locks_and_the_build_options(root: Path) -> None:
     digests = {toolchain.lock_digest("quick")}
-    (root / "quick" / "toolchain.toml").write_text("[build_env]\nX = '1'\n")
+    (root / "quick" / "toolchain.toml").write_text("[config_settings.plain]\nX = '1'\n")
     digests.add(toolchain.lock_digest("quick"))
     (root / "quick" / "requirements.txt").write_text("other==1\n")
     digests.add(toolchain.lock_digest("quick"))
-    assert len(digests) == 3
+    (root / "quick" / "build.txt").write_text("tool==1\n")
+    digests.add(toolchain.lock_digest("quick"))
+    assert len(digests) == 4
 
 
 def test_the_backends_are_the_folders_with_a_lock(root: Path, settings: Settings) -> None:
@@ -197,12 +199,25 @@ def test_a_build_sees_its_options_and_no_secret(
         "GITHUB_TOKEN",
         "PHIMILL_WEBHOOK_SECRET",
         "AWS_SECRET_KEY",
+        "CMAKE_ARGS",
     ):
         monkeypatch.setenv(name, "canary")
     toolchain.ensure("slow", settings=settings)
     seen = (tmp_path / "notes").read_text()
-    assert json.loads(seen)["CMAKE_ARGS"] == "-DX=1"
+    assert json.loads(seen)["settings"] == {"X": "1"}
     assert "canary" not in seen
+
+
+def test_what_uv_s_cache_holds_is_not_taken_if_it_was_compiled_with_other_options(
+    root: Path, settings: Settings, tmp_path: Path
+) -> None:
+    toolchain.ensure("slow", settings=settings)
+    another = Settings(home=settings.home, toolchains=tmp_path / "another machine's")
+    toolchain.ensure("slow", settings=another)
+    assert builds(tmp_path) == 1
+    (root / "slow" / "toolchain.toml").write_text('[config_settings.built]\nX = "2"\n')
+    toolchain.ensure("slow", settings=settings)
+    assert builds(tmp_path) == 2
 
 
 def test_a_changed_package_is_refused(root: Path, settings: Settings) -> None:
@@ -212,6 +227,16 @@ def test_a_changed_package_is_refused(root: Path, settings: Settings) -> None:
     log = failed.value.hint.split()[-1].rstrip(".")
     assert "plain" in Path(log).read_text()
     assert toolchain.installed("quick", settings=settings) is None
+
+
+def test_a_changed_package_is_not_built_with_either(root: Path, settings: Settings) -> None:
+    write_source(root.parents[1] / "wheels", '["plain"]')
+    [lock] = (root / "quick" / "requirements.txt").read_text().splitlines()
+    (root / "slow" / "build.txt").write_text(f"plain==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(ToolchainFailed, match="not the one that was locked"):
+        toolchain.ensure("slow", settings=settings)
+    (root / "slow" / "build.txt").write_text(f"{lock}\n")
+    assert toolchain.ensure("slow", settings=settings).versions == {"built": "2.0"}
 
 
 def test_a_missing_package_is_named(root: Path, settings: Settings) -> None:
