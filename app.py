@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+from bot import logs
 from bot.api import serve
 from bot.mill import Mill
 from bot.settings import Settings
@@ -18,6 +19,7 @@ def main() -> None:
     if "SPACE_ID" in os.environ:
         os.environ.setdefault("PHIMILL_HOST", "0.0.0.0")  # noqa: S104
     mill = Mill(Settings())
+    logs.for_services(mill.settings)
     try:
         serve(mill, ready=lambda url: print(f"Serving on {url}.", flush=True))
     finally:

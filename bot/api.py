@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from bot import VERSION, metrics
 from bot.desk import Desk
 from bot.errors import PhimillError, UsageError
+from bot.logs import get_logger
 from bot.models import RepoRef
 from bot.probes import Readiness
 from bot.ui.access import is_loopback
@@ -26,7 +26,7 @@ from bot.ui.access import is_loopback
 if TYPE_CHECKING:
     from bot.mill import Mill
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LARGEST_PAYLOAD = 64 * 1024  # bytes; the Hub's own are a few kB
 MOST_HINTS = 100
@@ -63,9 +63,9 @@ class Hints:
         try:
             self._look(repo)
         except PhimillError as error:
-            log.warning("The hint about %s came to nothing: %s", repo, error)
+            log.warning("A hint came to nothing.", repo=str(repo), error=str(error))
         except Exception:
-            log.exception("The hint about %s came to nothing.", repo)
+            log.exception("A hint came to nothing.", repo=str(repo))
 
 
 def create_app(mill: Mill) -> FastAPI:
@@ -195,7 +195,11 @@ def serve(mill: Mill, ready: Callable[[str], None] = lambda _: None) -> None:
     settings = mill.settings
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
-        create_app(mill), log_level="warning", access_log=False, timeout_graceful_shutdown=GOODBYE_SECONDS
+        create_app(mill),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     answer_promptly()

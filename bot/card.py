@@ -10,7 +10,6 @@ Never copied from the source: its body, `model-index` (benchmarks of another art
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 from bot import front_matter
 from bot.fidelity import stop_note
 from bot.fitting import DEFAULT_CONTEXT, by_device
+from bot.logs import get_logger
 from bot.models import Precision
 from bot.publication import (
     PLOT_PATH,
@@ -37,7 +37,7 @@ from bot.receipt import version_order
 from bot.snippets import fill, names
 from bot.templates.filters import environment
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BLOCK = "phimill"
 HUB = "https://huggingface.co"
@@ -157,7 +157,7 @@ def parse(card_text: str) -> Summary | None:
     try:
         data = front_matter.load(match[1])
     except front_matter.Unreadable as exc:
-        log.warning("A card's front matter is not readable YAML: %s", exc)
+        log.warning("A card's front matter is not readable YAML.", error=str(exc))
         return None
     return summary_from_card_data(data) if isinstance(data, dict) else None
 
@@ -169,13 +169,13 @@ def summary_from_card_data(data: Mapping[str, Any]) -> Summary | None:
         return None
     schema = block.get("schema_version") if isinstance(block, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
-        log.warning("A card's %s block has schema %d; this version reads up to %d.", BLOCK, schema, SCHEMA)
+        log.warning("A card's block has a newer schema.", block=BLOCK, schema=schema, known=SCHEMA)
         return None
     try:
         return Summary.model_validate(block)
     except (ValidationError, RecursionError) as exc:
         count = exc.error_count() if isinstance(exc, ValidationError) else 1
-        log.warning("A card's %s block is malformed: %d errors.", BLOCK, count)
+        log.warning("A card's block is malformed.", block=BLOCK, errors=count)
         return None
 
 

@@ -33,6 +33,8 @@ from __future__ import annotations
 
 import errno
 
+from bot.redaction import redacted
+
 
 class PhimillError(Exception):
     """Something phimill can explain."""
@@ -43,9 +45,10 @@ class PhimillError(Exception):
     mendable = False
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(redacted(message))
+        # Errors are stored and shown; some quote what a Hub or a converter said.
+        self.message = redacted(message)
+        self.hint = redacted(hint)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -202,6 +205,19 @@ class BuildCancelled(PhimillError):
     """Somebody cancelled the build."""
 
     code = "cancelled"
+
+
+def of_the_disk(error: BaseException) -> NotEnoughRoom | None:
+    """What an error says of the disk: that it (or the account's share of it) is full, or that it can only be read."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NotEnoughRoom("The disk is full.", "Free some space; the next run goes on where this one stopped.")
+    if error.errno == errno.EROFS:
+        return NotEnoughRoom(
+            "The disk can only be read.", "Make it writable; the next run goes on where this one stopped."
+        )
+    return None
 
 
 def is_disk_full(error: BaseException) -> bool:

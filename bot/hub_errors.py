@@ -22,11 +22,13 @@ from huggingface_hub.utils._http import parse_ratelimit_headers
 from bot.errors import (
     AccessDenied,
     GatedSource,
+    HeadMoved,
     HubError,
     HubUnreachable,
     InvalidRepoId,
     PhimillError,
     RepoUnavailable,
+    of_the_disk,
 )
 
 LONGEST_WAIT = 300.0  # seconds; the Hub's rate limits are per five minutes
@@ -61,6 +63,27 @@ def translated(what: str) -> Iterator[None]:
         # The answer parsed as something else than the protocol says: a proxy's login page, a half-written
         # mirror.
         raise HubError(f"The Hub's answer about {what} cannot be understood ({type(error).__name__}).") from error
+
+
+@contextmanager
+def uploading(repo: str) -> Iterator[None]:
+    """Translate what a commit can raise; a stale parent and a broken upload are worth another try."""
+    with translated(repo):
+        try:
+            yield
+        except HfHubHTTPError as error:
+            if error.response.status_code in (409, 412):
+                raise HeadMoved(f"Somebody else committed to {repo} first.", "Try again.") from error
+            raise
+        except (RuntimeError, OSError) as error:
+            if (known := of_the_disk(error)) is not None:
+                raise known from error
+            # hf_xet, which moves the bytes, raises RuntimeError for everything from a refused connection on.
+            # What hf_xet says may hold a signed address, and what is raised here is stored and shown.
+            said = re.sub(r"https?://\S+", "(address)", str(error))[:300]
+            if re.search(r"\b40[13]\b", said):
+                raise AccessDenied(f"The Hub refused the upload to {repo}: {said}", "Check the token.") from error
+            raise HubUnreachable(f"The upload to {repo} broke off: {said}", "Try again later.") from error
 
 
 def _from_answer(what: str, error: HfHubHTTPError) -> HubError:

@@ -6,6 +6,7 @@ never makes the engine wait for a lock. A cache like the rest of the database: i
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +17,12 @@ import sqlalchemy as sa
 import stamina
 from sqlalchemy.dialects import postgresql, sqlite
 
+from bot import logs
 from bot.builds import Awaits, LogLine, Progress
+from bot.migrations import migrate
+from bot.redaction import redacted
+
+log = logs.get_logger(__name__)
 
 _meta = sa.MetaData()
 _log = sa.Table(
@@ -78,6 +84,18 @@ def connect(url: str) -> sa.Engine:
     return engine
 
 
+def away(error: Exception) -> bool:
+    """Whether an error says that the database server cannot be reached, or has dropped the connection."""
+    return isinstance(error, sa.exc.DBAPIError) and (
+        error.connection_invalidated
+        or (isinstance(error, sa.exc.OperationalError) and not isinstance(error.orig, sqlite3.Error))
+    )
+
+
+# The engine waits for a database that is away, however long. So does what goes with it.
+patiently = stamina.retry(on=away, attempts=None, timeout=None, wait_max=5.0)
+
+
 # SQLite does not wait for others here, as it does everywhere else: two that open a new database at once collide.
 @stamina.retry(on=sqlite3.OperationalError, attempts=None, timeout=30, wait_initial=0.05, wait_max=0.5)
 def _into_wal(connection: sqlite3.Connection) -> None:
@@ -89,16 +107,24 @@ class Journal:
 
     def __init__(self, url: str) -> None:
         self._engine = connect(url)
-        with self._engine.begin() as tx:
-            # Workers that start at once on a new database: one makes the tables, the others wait and find them.
-            tx.exec_driver_sql(_ALONE[tx.dialect.name])
-            _meta.create_all(tx)
+        try:
+            with self._engine.begin() as tx:
+                # Workers that start at once on a new database: one makes the tables, the others wait and find them.
+                tx.exec_driver_sql(_ALONE[tx.dialect.name])
+                migrate(tx)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._engine.dispose()
 
     def write(self, build: str, level: str, stage: str, text: str) -> None:
-        """Append one line to a build's log. One writer per build: the worker that holds it."""
+        """Append one line to a build's log, and to the log of this process. One writer per build: the worker that
+        holds it.
+        """
+        text = redacted(text.replace("\x00", ""))
+        log.log(logging.getLevelNamesMapping().get(level.upper(), logging.INFO), text, build=build, stage=stage)
         newest = sa.select(sa.func.coalesce(sa.func.max(_log.c.number), 0) + 1).where(_log.c.build == build)
         with self._engine.begin() as tx:
             tx.execute(
@@ -108,7 +134,7 @@ class Journal:
                     at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                     level=level[:16],
                     stage=stage[:64],
-                    text=text.replace("\x00", ""),
+                    text=text,
                 )
             )
 
@@ -170,7 +196,15 @@ class Journal:
             return {row.name: row.value for row in found}
 
     def set_note(self, name: str, value: str) -> None:
-        self._put(_notes, {"name": name}, {"value": value})
+        self._put(_notes, {"name": name}, {"value": redacted(value)})
+
+    def pause(self, *, paused: bool) -> None:
+        """Say whether builds may begin another step."""
+        self.set_note("paused", "yes" if paused else "")
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.note("paused"))
 
     def _put(self, table: sa.Table, key: dict[str, str], values: dict[str, str]) -> None:
         """Several workers may note the same thing for the first time: whoever is last is right."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from functools import cached_property
 from huggingface_hub import get_token
 from pydantic import Field, SecretStr
 
-from bot import accounts, advisor, card, catalog, comparison, devices, preflight, recipes, releases
+from bot import accounts, advisor, card, catalog, comparison, devices, logs, preflight, recipes, releases
 from bot.advisor import Advice
 from bot.build import Builder
 from bot.builds import Build, BuildRequest, LogLine, Phase, Progress
@@ -25,6 +26,7 @@ from bot.publication import CARD_PATH, Summary
 from bot.publisher import Publisher, documents
 from bot.recipes import Snippet
 from bot.reconciler import OurRepos, Reconciler, standing
+from bot.redaction import SECRETS
 from bot.releases import ReleaseRow, Table
 from bot.search import Found, Search
 from bot.settings import Settings, get_settings
@@ -65,6 +67,9 @@ class Mill:
         self.settings = settings or get_settings()
         self.keys = Keyring()
         self._stack = ExitStack()
+        self._stack.callback(self.keys.keep_only, ())
+        SECRETS.learn(get_token(), os.environ.get("OAUTH_CLIENT_SECRET"), *self.settings.secrets())
+        logs.adopt("huggingface_hub")
 
     @cached_property
     def hub(self) -> Hub:

@@ -6,7 +6,6 @@ The Hub is the truth. What is remembered in between (`seen:` notes) only saves c
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from bot.engine import Engine
 from bot.errors import PhimillError
 from bot.hub import Hub, RepoSummary
 from bot.journal import Journal
+from bot.logs import get_logger
 from bot.models import Recipe, RepoRef, digest
 from bot.planner import settled
 from bot.planning import Planning
@@ -31,7 +31,7 @@ from bot.settings import Settings
 AGAIN_SECONDS = 3600.0
 
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class OurRepos:
@@ -105,13 +105,16 @@ class Reconciler:
                     build = self._one(candidate, backend, there.get((candidate.repo, backend.id), {}))
                 except Exception as error:
                     # One bad repo must not keep the others waiting.
-                    log.warning("Looking at %s failed.", candidate.repo, exc_info=not isinstance(error, PhimillError))
+                    unforeseen = not isinstance(error, PhimillError)
+                    log.warning(
+                        "Looking at a release failed.", repo=candidate.repo, error=str(error), exc_info=unforeseen
+                    )
                     self._journal.set_note(f"{releases.WHY}{candidate.repo}:{backend.id}", str(error))
                     late = late or error
                     continue
                 queued.extend([build] if build else [])
         if late is not None:
-            log.warning("A part of this look is left to the next one: %s", late)
+            log.warning("A part of this look is left to the next one.", error=str(late))
             if isinstance(late, PhimillError) and late.retryable and not queued:
                 raise late
         return tuple(queued)

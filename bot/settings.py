@@ -9,6 +9,8 @@ import platformdirs
 from huggingface_hub import constants
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 GIB = 1024**3
 
@@ -86,11 +88,31 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the web page listens on.")
     port: int = Field(default=7860, description="Port the web page listens on.")
+    log_format: str = Field(
+        default="auto",
+        pattern="^(auto|console|json)$",
+        description="Lines of the log: console for people, json for machines. auto: console on a terminal, else json.",
+    )
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="What the log is told at least. debug: also every line that converters print.",
+    )
 
     @property
     def endpoint(self) -> str:
         """The Hub, as huggingface_hub sees it (HF_ENDPOINT)."""
         return str(constants.ENDPOINT)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every value in here that is for nobody's eyes."""
+        values = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        if self.database_url:
+            try:
+                values.append(str(make_url(self.database_url).password or ""))
+            except ArgumentError:
+                values.append(self.database_url)
+        return tuple(values)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
 from bot.errors import UsageError
 from bot.models import Frozen, RepoRef
+from bot.redaction import SECRETS
 from bot.settings import Settings
 
 FREE_HARDWARE = "cpu-basic"
@@ -35,6 +36,7 @@ def checked(wish: Wish, endpoint: str) -> Wish:
         UsageError: it is not the name of a Space, there is no such setting, a setting cannot have this value, or what
             should be secret would be shown to everybody.
     """
+    SECRETS.learn(*(secret.get_secret_value() for secret in wish.secrets.values()))
     address = wish.space.replace(f"{endpoint}/spaces/", "", 1)
     ref = RepoRef.parse(address, endpoint)
     if ref.revision:

@@ -10,9 +10,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from structlog.contextvars import bound_contextvars
+
 from bot.builds import BuildRequest, Failure, VariantResult
-from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError, SignInNeeded, is_disk_full
-from bot.journal import Journal
+from bot.errors import BuildCancelled, PhimillError, SignInNeeded, of_the_disk
+from bot.journal import Journal, away, patiently
 from bot.models import Frozen
 
 MAX_TRIES = 5
@@ -58,14 +60,18 @@ class Steps:
 
         Errors are kept as data too, so that a replay ends as the first run did.
         """
-        while self._paused():
-            if self.cancelled():
-                raise Interrupted
-            time.sleep(PAUSE_SECONDS)
+        self._wait_while_paused()
         kept = self._once(name, lambda: self._guarded(name, action))
         if "failure" in kept:
             raise Failure.model_validate(kept["failure"]).error()
         return kept["value"]
+
+    @patiently
+    def _wait_while_paused(self) -> None:
+        while self._paused():
+            if self.cancelled():
+                raise Interrupted
+            time.sleep(PAUSE_SECONDS)
 
     def leave_for_sign_in(self, error: SignInNeeded) -> NoReturn:
         """Give the build's place to others until its asker has signed in again."""
@@ -73,6 +79,7 @@ class Steps:
         self._await_sign_in()
         raise Interrupted from error
 
+    @patiently  # begun again, as after a kill
     def _guarded(self, name: str, action: Callable[[], Any]) -> dict[str, Any]:
         """A step that was begun and never ended MAX_TRIES times in a row is poison: it takes its worker down."""
         if self.journal.begin_step(self.build, name) > MAX_TRIES:
@@ -81,7 +88,8 @@ class Steps:
                 "failure": Failure(code="error", message=message, hint="Its log says how far it got.").model_dump()
             }
         try:
-            kept = {"value": action()}
+            with bound_contextvars(stage=name):
+                kept = {"value": action()}
         except BuildCancelled as error:
             self.journal.end_step(self.build, name)
             raise Interrupted from error
@@ -91,6 +99,8 @@ class Steps:
         except PhimillError as error:
             kept = {"failure": Failure.of(error).model_dump()}
         except Exception as error:
+            if away(error):
+                raise
             self.journal.write(self.build, "error", name, traceback.format_exc())
             kept = {"failure": Failure.of(_explained(name, error)).model_dump()}
         self.journal.end_step(self.build, name)
@@ -98,8 +108,8 @@ class Steps:
 
 
 def _explained(step: str, error: Exception) -> PhimillError:
-    if is_disk_full(error):
-        return NotEnoughRoom("The disk is full.", "Free some space; the next run goes on where this one stopped.")
+    if (known := of_the_disk(error)) is not None:
+        return known
     message = f"The step {step!r} failed in an unforeseen way: {type(error).__name__}."
     return PhimillError(message, "Its log has the details.")
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.builds import Progress
+from bot.redaction import redacted
 
 QUIET_SECONDS = 0.5
 MEMORY_SECONDS = 2.0
@@ -39,7 +40,7 @@ class Telling:
     def log(self, level: str, text: str) -> None:
         # A database that is away for a moment costs a line of the log, not hours of a converter's work.
         with suppress(SQLAlchemyError):
-            self._ear.write(self._build, level, self._stage, text)
+            self._ear.write(self._build, level, self._stage, redacted(text))
 
     def progress(self, part: str, done: float, total: float, unit: str) -> None:
         """Say how far a part of the stage is. The estimate assumes that the rest goes as fast as what is done."""
@@ -51,7 +52,7 @@ class Telling:
         self._last = now
         elapsed = now - self._part_began
         eta = elapsed * (total - done) / done if done and total and elapsed > 1 else None
-        stage = f"{self._stage}: {part}" if part else self._stage
+        stage = f"{self._stage}: {redacted(part)}" if part else self._stage
         memory = self._said.memory if self._said else None
         self._say(
             Progress(stage=stage, recipe=self._recipe, done=done, total=total, unit=unit, eta=eta, memory=memory)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from bot.errors import SignInNeeded
+from bot.redaction import SECRETS
 
 # A token that is about to expire is not begun with.
 MARGIN_SECONDS = 60.0
@@ -33,8 +34,11 @@ class Keyring:
 
     def lend(self, account: str, token: SecretStr, expires: float | None = None) -> None:
         """Keep `token` for the builds of `account`, until it `expires` (Unix time). The newest one counts."""
+        SECRETS.learn(token.get_secret_value())
         with self._lock:
+            before = self._lent.pop(account, None)
             self._lent[account] = _Lent(token, expires)
+        _forget(before)
 
     def token(self, account: str) -> str | None:
         """The token that `account` lent, if it is still good."""
@@ -61,4 +65,9 @@ class Keyring:
     def keep_only(self, accounts: Collection[str]) -> None:
         """Forget the tokens of everybody else: their builds are over."""
         with self._lock:
-            self._lent = {account: lent for account, lent in self._lent.items() if account in accounts}
+            over = [self._lent.pop(account) for account in set(self._lent) - set(accounts)]
+        _forget(*over)
+
+
+def _forget(*lent: _Lent | None) -> None:
+    SECRETS.forget(*(one.token.get_secret_value() for one in lent if one is not None))

@@ -6,7 +6,6 @@ is made up for once (coalesce, one instance): whatever happened meanwhile is see
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from bot.errors import PhimillError
+from bot.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 JOB = "reconcile"
 
@@ -29,7 +29,7 @@ def ticking(look: Callable[[], object], seconds: float) -> Iterator[None]:
         try:
             look()
         except PhimillError as error:
-            log.warning("This round was skipped: %s", error)
+            log.warning("This round was skipped.", error=str(error))
 
     clock = BackgroundScheduler(timezone=UTC)
     clock.add_job(

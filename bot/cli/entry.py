@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from types import FrameType
 
 from typer.exceptions import Abort
 
+from bot import logs
 from bot.cli import advice, builds, conversions, demonstration, hub, machine, services, space, tuning, verification
 from bot.cli.app import app
 from bot.cli.output import Output
@@ -42,9 +42,7 @@ def main() -> None:
     """Run the command line of this process."""
     signal.signal(signal.SIGINT, _on_signal)
     signal.signal(signal.SIGTERM, _on_signal)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    # Retries are told by the error they end in, if they do.
-    logging.getLogger("stamina").setLevel(logging.ERROR)
+    logs.for_commands()
     sys.exit(run(sys.argv[1:], _program()))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot import logs
 from bot.cli.app import opened_mill
 from bot.cli.output import FormatOption, Output
 from bot.cli.stopping import resumable
@@ -35,6 +36,7 @@ def watch(
             code = _one_round(mill, output)
         else:
             orgs, seconds = ", ".join(mill.settings.watch), mill.settings.poll_seconds
+            logs.for_services(mill.settings)
             output.say(f"Watching {orgs} on {mill.settings.endpoint}, every {seconds:g} s. Ctrl-C ends it.")
             with mill.watching():
                 _sleep_forever()
@@ -49,6 +51,7 @@ def up(context: typer.Context) -> None:
 
     output = Output.of(context)
     with opened_mill() as mill, resumable(output):
+        logs.for_services(mill.settings)
         serve(mill, ready=lambda url: output.say(f"Open {url} in a browser. Ctrl-C ends it."))
 
 

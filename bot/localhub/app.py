@@ -47,6 +47,7 @@ def create_app(root: Path) -> Starlette:
 
     Raises (at start):
         HubInUseError: another process serves this root.
+        HubTooNewError: a newer phimill has changed its records.
     """
 
     @asynccontextmanager

@@ -7,7 +7,6 @@ the process dies between the receiver's answer and our note of it), but is not l
 from __future__ import annotations
 
 import http.client
-import logging
 import sqlite3
 import threading
 import time
@@ -15,8 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from bot.localhub.database import Database
+from bot.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_ATTEMPTS = 14
 FIRST_DELAY = 0.5  # seconds; doubles after each attempt

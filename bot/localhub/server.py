@@ -118,6 +118,7 @@ def _uvicorn_config(root: Path, host: str, port: int) -> uvicorn.Config:
         create_app(root),
         host=host,
         port=port,
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

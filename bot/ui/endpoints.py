@@ -7,7 +7,6 @@ address it takes from the first caller's Host header, and would send everybody's
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +17,13 @@ from pydantic import BaseModel, Field, ValidationError, validate_call
 
 from bot.devices import parse_memory
 from bot.errors import PhimillError
+from bot.logs import get_logger
 from bot.ui.asking import asked
 
 if TYPE_CHECKING:
     from bot.desk import Desk
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 AT_ONCE = 4  # calls; the others wait for their turn without holding a thread
 Short = Annotated[str, Field(max_length=300)]

@@ -122,6 +122,7 @@ def space(world: World, folder: Path, python: Path, home: Path) -> Iterator[tupl
         "PHIMILL_TOOLCHAINS": os.environ["PHIMILL_TOOLCHAINS"],
         "PHIMILL_HOST": "127.0.0.1",
         "PHIMILL_PORT": str(port),
+        "PHIMILL_LOG_LEVEL": "warning",  # its pipe is not read before it ends
     }
     process = popen([python, "app.py"], env, cwd=folder)
     try:
