@@ -20,7 +20,7 @@ from jinja2 import Template
 from pydantic import ValidationError
 
 from bot import front_matter
-from bot.fidelity import stop_note
+from bot.fidelity import stop_note, weights_note
 from bot.fitting import DEFAULT_CONTEXT, by_device
 from bot.logs import get_logger
 from bot.models import Precision
@@ -107,6 +107,7 @@ def render(publication: Publication, backend: BackendInfo, *, hub: str = HUB) ->
         snippets=pull(publication, backend),
         by_hand=lambda v: fill("\n".join(v.by_hand), {**values, "base": str(v.facts.get("base", "f32"))}),
         stop_note=stop_note,
+        weights_note=weights_note,
         sample_characters=SAMPLE_CHARACTERS,
         plot=PLOT_PATH,
         receipt=RECEIPT_PATH,

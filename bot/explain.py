@@ -11,6 +11,7 @@ from typing import Any
 
 from bot import agreement, recipes
 from bot.errors import NotOurs
+from bot.fidelity import weights_note
 from bot.hub import Hub
 from bot.models import Frozen
 from bot.publication import CARD_PATH, RECEIPT_PATH, STATEMENT_PATH, Publication, PublishedVariant
@@ -129,6 +130,10 @@ def _measured(held: Publication) -> Iterator[str]:
     for variant in held.variants:
         if variant.caveat:
             yield f"{variant.recipe}: {variant.caveat}"
+        yield f"{variant.recipe}: {weights_note(variant.fidelity)}"
+        for each in variant.fidelity.weights.outliers if variant.fidelity.weights else ():
+            error = f"has a quantization error of {each.error:.2g}; {each.usual:.2g} is usual."
+            yield f"{each.tensor} ({each.kind}) {error}"
 
 
 def _figures(variant: PublishedVariant) -> str:

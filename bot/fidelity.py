@@ -71,6 +71,17 @@ def stop_note(fidelity: Fidelity) -> str | None:
     return f"It does not stop on {missed} of {len(ended)} prompts where the source stops."
 
 
+def weights_note(fidelity: Fidelity) -> str:
+    """Say what comparing its matrices with their siblings in other layers has shown."""
+    found = fidelity.weights
+    if found is None or not found.compared:
+        return "Its weights were not compared with the source's."
+    verdict = f"{found.stand_out or 'none'} stand{'' if found.stand_out > 1 else 's'} out"
+    rest = f" {found.without_siblings} have too few siblings to tell." if found.without_siblings else ""
+    lost = f" {found.not_found} of the source's could not be told in it." if found.not_found else ""
+    return f"Of {found.compared} matrices compared with their siblings in other layers, {verdict}.{rest}{lost}"
+
+
 def _unusable(fidelity: Fidelity) -> str | None:
     """What no precision excuses: nothing measured, not finite, another tokenizer or other end tokens."""
     if fidelity.windows < 1 or fidelity.window_tokens < 1:

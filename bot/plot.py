@@ -182,7 +182,6 @@ def _marks(axes: Any, points: list[Point]) -> None:
 
 def _labels(figure: Any, canvas: Any, axes: Any, points: list[Point]) -> None:
     """Put each label at the nearest free place around its point."""
-    canvas.draw()
     renderer = canvas.get_renderer()
     centres = [_pixels(axes.transData.transform((p.size, p.height))) for p in points]
     taken = [_around(x, y, MARK, MARK) for x, y in centres]

@@ -13,7 +13,7 @@ from bot.again import BUILD, Again, Outcome
 from bot.agreement import Finding, differs
 from bot.children import REFERENCE
 from bot.errors import SourceCorrupt
-from bot.models import ArtifactFile, Fidelity, Recipe
+from bot.models import ArtifactFile, Fidelity, Recipe, WeightErrors
 from bot.publication import RECEIPT_PATH, Publication, PublishedVariant
 from bot.stages import EVALUATION, WINDOW_TOKENS, WINDOWS, Stages
 from bot.telling import Telling
@@ -87,3 +87,9 @@ def _compared(variant: PublishedVariant, found: Fidelity) -> Iterator[Finding]:
     if not math.isclose(said.top1, found.top1, rel_tol=0, abs_tol=TOP1):
         what = f"top-1 of {variant.recipe} measured again"
         yield differs(RECEIPT_PATH, what, f"{said.top1:.2%}", f"{found.top1:.2%}")
+    if said.weights and found.weights and (there := _outliers(said.weights)) != (here := _outliers(found.weights)):
+        yield differs(RECEIPT_PATH, f"weights of {variant.recipe} that stand out", there, here)
+
+
+def _outliers(weights: WeightErrors) -> str:
+    return ", ".join(sorted(outlier.tensor for outlier in weights.outliers)) or "none"

@@ -202,16 +202,17 @@ class Stages:
         out: Path | None = None,
     ) -> Fidelity:
         artifact = self.convert(recipe, telling)
-        reference, folder = self._reference(telling), self.folder(recipe)
+        source, reference, folder = self._source(telling), self._reference(telling), self.folder(recipe)
         request = {
             "verb": "evaluate",
             "artifact": str(folder / artifact.files[0].path),
             "reference": str(reference / LOGPROBS),
+            "source": str(source),
             **extra,
         }
         memory = costs.evaluating(self._release, recipe, self._backend.costs)
-        work = Work(self._backend.id, f"evaluate {recipe.id}", memory, (folder, reference, *read), out=out)
-        with self._workspace.using(folder), self._workspace.using(reference):
+        work = Work(self._backend.id, f"evaluate {recipe.id}", memory, (folder, reference, source, *read), out=out)
+        with self._workspace.using(folder), self._workspace.using(reference), self._workspace.using(source):
             reply = self._children.call(work, request, telling)
         try:
             return Fidelity.model_validate(reply.metrics.values if reply.metrics else {})

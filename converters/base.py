@@ -118,10 +118,14 @@ class ReferenceRequest:
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """Compare an artifact (its first file) with the reference, and with its backend's unquantized export."""
+    """Compare an artifact (its first file) with the reference, and with its backend's unquantized export.
+
+    Where its source's folder is given too, weights are compared with weights.
+    """
 
     artifact: Path
     reference: Path
+    source: Path | None = None
     baseline: Path | None = None
     save_baseline: Path | None = None
     threads: int = 1

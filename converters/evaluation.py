@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from converters import outliers
 from converters.base import ConverterError, EvaluateRequest, Events
 from converters.logprobs import NOT_FINITE, Comparison, Reader, Writer
 from converters.prompts import NEW_TOKENS, common_prefix
@@ -34,12 +36,21 @@ class Runtime(AbstractContextManager["Runtime"], Protocol):
         """The ids at which the runtime stops by itself, as the artifact's own files tell it to."""
 
 
-def measure(load: Callable[[int], Runtime], request: EvaluateRequest, events: Events) -> None:
+def measure(
+    load: Callable[[int], Runtime],
+    request: EvaluateRequest,
+    events: Events,
+    weights: Callable[[Path], outliers.Find],
+) -> None:
     """Measure, optionally keep the artifact's own log-probabilities, and report once.
 
     `load` opens the artifact for texts of up to so many tokens. That is within the source's original context, where
-    a runtime that chooses LongRoPE's factors chooses the short ones, as the source does.
+    a runtime that chooses LongRoPE's factors chooses the short ones, as the source does. `weights` opens its weights,
+    to be compared with the source's.
     """
+    # Before the runtime is loaded, so that the memory of both is never held at once.
+    source = request.source
+    compared = outliers.report(source, weights(source), events) if source else None
     reference = Reader(request.reference)
     extra = reference.meta.extra
     length = max(len(p["ids"]) + NEW_TOKENS for p in extra["prompts"])
@@ -48,6 +59,7 @@ def measure(load: Callable[[int], Runtime], request: EvaluateRequest, events: Ev
         if runtime.vocabulary < reference.meta.vocabulary:
             raise ConverterError(f"The file has {runtime.vocabulary} tokens, its source {reference.meta.vocabulary}.")
         values = _compare(runtime, reference, request, events)
+        values["weights"] = compared
         values["samples"] = _samples(runtime, extra["prompts"], extra["short_context"], events)
         values["tokenizer_agrees"] = all(runtime.tokenize(p["text"]) == p["ids"] for p in extra["probes"])
         mine = runtime.end_tokens()

@@ -1,4 +1,5 @@
-"""Reads safetensors without a backend: are the files whole, are the numbers finite, how large do they get.
+"""Reads safetensors without a backend: are the files whole, are the numbers finite, how large do they get, what are
+they.
 
 Format: 8 bytes little-endian header length, a JSON header `{name: {dtype, shape, data_offsets}}`, the data.
 Layout and limits as in the safetensors README. Tensors are looked at one block at a time through a memory
@@ -79,6 +80,24 @@ def tensors(folder: Path) -> list[TensorRef]:
     return [tensor for file in files for tensor in _read_header(file)]
 
 
+def matrices(folder: Path) -> list[TensorRef]:
+    """The weight matrices of a checkpoint, and stacks of them. Raises as `tensors`."""
+    return [tensor for tensor in tensors(folder) if len(tensor.shape) > 1 and tensor.dtype in _FLOATS]
+
+
+def stored(tensor: TensorRef, which: slice) -> Any:
+    """Some rows of a matrix as they lie in the file; bfloat16 as its bits."""
+    return _values(tensor).reshape(tensor.shape)[which]
+
+
+def rows(tensor: TensorRef, which: slice) -> Any:
+    """Some rows of a matrix, at float32."""
+    found = stored(tensor, which)
+    if tensor.dtype == "BF16":
+        return (found.astype(np.uint32) << 16).view(np.float32)
+    return found.astype(np.float32)
+
+
 def survey(folder: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Survey:
     """Look at every weight once.
 
@@ -147,15 +166,16 @@ def _read_header(file: Path) -> Iterator[TensorRef]:
         yield TensorRef(name, file, dtype, shape, base + start, base + stop)
 
 
+def _values(tensor: TensorRef) -> Any:
+    kind = {**_FLOATS, "U32": "<u4"}[tensor.dtype]
+    return np.memmap(tensor.file, dtype=np.uint8, mode="r")[tensor.start : tensor.stop].view(kind)
+
+
 def _largest(tensor: TensorRef) -> float:
     """The largest magnitude; infinity when a value is not finite."""
-    kind = np.dtype(_FLOATS[tensor.dtype])
-    count = (tensor.stop - tensor.start) // kind.itemsize
-    if count == 0:
-        return 0.0
-    data = np.memmap(tensor.file, dtype=np.uint8, mode="r")[tensor.start : tensor.stop].view(kind)
+    data = _values(tensor)
     peak = 0.0
-    for at in range(0, count, _BLOCK):
+    for at in range(0, len(data), _BLOCK):
         block = data[at : at + _BLOCK]
         if tensor.dtype == "BF16":
             # Without the sign bit, bfloat16 orders like an integer: the largest code is the largest

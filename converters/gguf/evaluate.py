@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from converters.base import EvaluateRequest, Events
 from converters.evaluation import measure
+from converters.gguf.restore import restored
 from converters.gguf.runtime import Runtime
 
 
 def evaluate(request: EvaluateRequest, events: Events) -> None:
     """Measure one GGUF. llama.cpp picks LongRoPE's factors by the size of the context, so that is what is set."""
-    measure(lambda length: Runtime(request.artifact, length, request.threads), request, events)
+    artifact = request.artifact
+    measure(
+        lambda length: Runtime(artifact, length, request.threads), request, events, lambda _source: restored(artifact)
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from converters.base import EvaluateRequest, Events
 from converters.evaluation import measure
+from converters.openvino.restore import restored
 from converters.openvino.runtime import Runtime
 
 
 def evaluate(request: EvaluateRequest, events: Events) -> None:
     """Measure one artifact. The graph chooses LongRoPE's factors by the length of the text, as the source does."""
-    measure(lambda _length: Runtime(request.artifact.parent, request.threads), request, events)
+    xml = request.artifact
+    measure(lambda _length: Runtime(xml.parent, request.threads), request, events, lambda _source: restored(xml))

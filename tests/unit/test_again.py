@@ -14,7 +14,17 @@ import pytest
 from bot import VERSION, again, catalog, preflight, recipes, toolchain
 from bot.agreement import Finding
 from bot.errors import ConverterFailed, RepoUnavailable, SourceCorrupt, UsageError
-from bot.models import Artifact, ArtifactFile, Fidelity, Recipe, SourceFile, Status, Verdict
+from bot.models import (
+    Artifact,
+    ArtifactFile,
+    Fidelity,
+    Recipe,
+    SourceFile,
+    Status,
+    Verdict,
+    WeightErrors,
+    WeightOutlier,
+)
 from bot.publication import Publication, PublishedVariant
 from bot.rebuild import Rebuild
 from bot.receipt import read_receipt
@@ -162,6 +172,18 @@ def test_figures_that_cannot_be_measured_again_are_named(tmp_path: Path) -> None
         "phimill.json: mean KL of gguf/int4 measured again: expected 0.01, found 0.02",
         "phimill.json: top-1 of gguf/int4 measured again: expected 90.00%, found 80.00%",
     ]
+
+
+def test_weights_that_stand_out_now_and_not_then_are_named(tmp_path: Path) -> None:
+    found = WeightOutlier(tensor="model.layers.3.w", kind="Q4_K", error=0.5, usual=0.1)
+    clean = WeightErrors(compared=20, groups=4, without_siblings=0, not_found=0, stand_out=0)
+    Stages.figures = with_figures(
+        weights=clean.model_copy(update={"stand_out": 1, "outliers": (found,)})
+    ).variants[0].fidelity  # fmt: skip
+    [row], lines = measured(tmp_path, with_figures(weights=clean))
+    assert row.status == "differs"
+    assert lines == ["phimill.json: weights of gguf/int4 that stand out: expected none, found model.layers.3.w"]
+    assert measured(tmp_path, with_figures())[0][0].status == "same", "a receipt from before they were compared"
 
 
 def test_small_divergences_are_compared_by_what_they_are_worth(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 from bot.card import MAX_FRONT_MATTER, BackendInfo, choose, last_tag, parse, render, summary_from_card_data
 from bot.fitting import by_device
+from bot.models import Fidelity, WeightErrors, WeightOutlier
 from bot.publication import SCHEMA, Declined, Publication
 from bot.receipt import read_receipt
 from bot.recipes import backends
@@ -365,6 +366,34 @@ def test_a_runtime_error_gets_a_column_of_its_own() -> None:
 
 def test_running_on_is_reported_where_the_gate_tolerates_it() -> None:
     assert "It does not stop on 1 of 1 prompts where the source stops." in render(GOLDEN, GGUF)
+
+
+def test_weights_that_stand_out_are_listed_and_only_then_there_is_a_list() -> None:
+    card = render(GOLDEN, GGUF)
+    assert "| `model.layers.3.mlp.down_proj.weight` | Q4_K | 0.45 | 0.076 |" in card
+    assert "Of 24 matrices compared with their siblings in other layers, none stands out." in card
+    clean = tuple(v for v in GOLDEN.variants if v.recipe != "gguf/int4")
+    assert "Weights that stand out" not in render(changed(variants=clean), GGUF)
+
+
+def test_more_weights_than_a_receipt_holds_are_counted_on_the_card() -> None:
+    assert "and 8 more" in render(first_changed(fidelity=standing_out("model.layers.0.w", stand_out=9)), GGUF)
+
+
+def test_a_hostile_tensor_comes_out_as_text() -> None:
+    said = first_changed(fidelity=standing_out(HOSTILE))
+    card = render(said, GGUF)
+    assert_harmless(card)
+    assert parse(card) == said.summary()
+
+
+def standing_out(tensor: str, stand_out: int = 1) -> Fidelity:
+    """The golden publication's first figures, with a matrix that stands out."""
+    outlier = WeightOutlier(tensor=tensor, kind=tensor[:100], error=0.5, usual=0.1)
+    weights = WeightErrors(
+        compared=24, groups=4, without_siblings=2, not_found=0, stand_out=stand_out, outliers=(outlier,)
+    )
+    return GOLDEN.variants[0].fidelity.model_copy(update={"weights": weights})
 
 
 def test_the_card_says_what_was_not_verified() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.fidelity import ROUNDING, judge, limit, stop_note
-from bot.models import Fidelity, Precision, Sample
+from bot.fidelity import ROUNDING, judge, limit, stop_note, weights_note
+from bot.models import Fidelity, Precision, Sample, WeightErrors
 from bot.settings import Settings
 
 SETTINGS = Settings()
@@ -206,6 +206,33 @@ def test_a_variant_may_stop_where_the_source_goes_on() -> None:
     early = fidelity(samples=(sample(source_stopped=False, variant_stopped=True),))
     assert stop_note(early) is None
     assert judge(early, Precision.FP32, SETTINGS, unquantized=False) is None
+
+
+def weights(**changes: int) -> WeightErrors:
+    good = {"compared": 20, "groups": 4, "without_siblings": 0, "not_found": 0, "stand_out": 0}
+    return WeightErrors(**{**good, **changes})
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "Its weights were not compared with the source's."),
+        (weights(compared=0, groups=0, not_found=26), "Its weights were not compared with the source's."),
+        (weights(), "Of 20 matrices compared with their siblings in other layers, none stands out."),
+        (weights(stand_out=1), "Of 20 matrices compared with their siblings in other layers, 1 stands out."),
+        (
+            weights(stand_out=2, without_siblings=6, not_found=3),
+            "Of 20 matrices compared with their siblings in other layers, 2 stand out. 6 have too few siblings to "
+            "tell. 3 of the source's could not be told in it.",
+        ),
+    ],
+)
+def test_what_comparing_weights_has_shown_is_said_and_not_held_against_a_variant(
+    found: WeightErrors | None, said: str
+) -> None:
+    measured = fidelity(weights=found)
+    assert weights_note(measured) == said
+    assert judge(measured, Precision.FP32, SETTINGS, unquantized=False) is None
 
 
 def test_a_rounding_error_below_zero_is_no_distance() -> None:

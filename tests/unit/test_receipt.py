@@ -63,6 +63,13 @@ def test_fields_of_a_later_release_are_skipped_at_any_depth(publication: Publica
     assert read_receipt(json.dumps(state).encode()) == publication
 
 
+def test_a_receipt_from_before_anything_was_signed_is_read_as_unsigned(publication: Publication) -> None:
+    state = json.loads(receipt(publication))
+    del state["signer"]
+    assert read_receipt(json.dumps(state).encode()) == publication
+    assert publication.signer is None
+
+
 def test_a_newer_schema_is_refused_and_says_to_upgrade() -> None:
     with pytest.raises(NewerReceipt, match="Upgrade phimill") as caught:
         read_receipt(edited(schema_version=SCHEMA + 1, repo=5))
