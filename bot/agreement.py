@@ -13,7 +13,7 @@ from typing import Any
 from bot import catalog
 from bot import receipt as receipts
 from bot.models import ArtifactFile, Frozen
-from bot.publication import CARD_PATH, PLOT_PATH, RECEIPT_PATH, STATEMENT_PATH, Publication
+from bot.publication import CARD_PATH, PLOT_PATH, RECEIPT_PATH, SIGNATURE_PATH, STATEMENT_PATH, Publication
 from bot.recipes import Backend
 from bot.templates import filters
 
@@ -50,10 +50,11 @@ def differs(file: str, what: str, expected: object, found: object, *, warning: b
 def of_files(publication: Publication, subjects: Subjects, held: Mapping[str, ArtifactFile]) -> Iterator[Finding]:
     """What is missing, listed nowhere, or has other bytes than the receipt and the statement say."""
     made = expected(publication)
-    for path in sorted({*made, *BESIDE, STATEMENT_PATH} - held.keys()):
+    unlisted = {STATEMENT_PATH, *([SIGNATURE_PATH] if publication.signer else [])}
+    for path in sorted({*made, *BESIDE, *unlisted} - held.keys()):
         yield Finding(file=path, what="it is missing")
     for path, file in sorted(held.items()):
-        if path == STATEMENT_PATH or path in HOUSEKEEPING:
+        if path in unlisted or path in HOUSEKEEPING:
             continue
         if path not in made and path not in subjects and path not in BESIDE:
             yield Finding(file=path, what=f"neither {RECEIPT_PATH} nor {STATEMENT_PATH} lists it")

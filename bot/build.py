@@ -81,7 +81,7 @@ class Builder:
             steps.leave_for_sign_in(error)
         theirs = copy(self)
         theirs._hub = Hub(self._hub.endpoint, ask)
-        theirs._publisher = Publisher(theirs._hub, ask)
+        theirs._publisher = Publisher(theirs._hub, ask, self._publisher.signer)
         return theirs
 
     def _built(self, request: BuildRequest, steps: Steps) -> Outcome:

@@ -28,6 +28,7 @@ from bot.publication import (
     PLOT_PATH,
     RECEIPT_PATH,
     SCHEMA,
+    SIGNATURE_PATH,
     STATEMENT_PATH,
     Publication,
     PublishedVariant,
@@ -43,6 +44,12 @@ BLOCK = "phimill"
 HUB = "https://huggingface.co"
 MAX_FRONT_MATTER = 256 * 1024
 SAMPLE_CHARACTERS = 400
+# How anybody checks a download, with the tool of the standard itself. It needs pyopenssl, and does not ask for it.
+CHECK_SIGNATURE = f"""\
+hf download {{repo}} --revision {{tag}} --local-dir model
+pip install model-signing pyopenssl
+model_signing verify key model --signature model/{SIGNATURE_PATH} --public_key signing.pub"""
+CHECK_REMOTELY = "phimill verify {repo}@{tag} --key signing.pub"
 
 # What the Hub lists as licences and Phi releases have used; anything else must be declared as "other".
 _LICENSES = frozenset({"mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "openrail", "unknown"})
@@ -109,7 +116,10 @@ def render(publication: Publication, backend: BackendInfo, *, hub: str = HUB) ->
         stop_note=stop_note,
         weights_note=weights_note,
         sample_characters=SAMPLE_CHARACTERS,
+        check_signature=fill(CHECK_SIGNATURE, values),
+        check_remotely=fill(CHECK_REMOTELY, values),
         plot=PLOT_PATH,
+        signature=SIGNATURE_PATH,
         receipt=RECEIPT_PATH,
         statement=STATEMENT_PATH,
     )

@@ -14,10 +14,11 @@ from huggingface_hub.utils._http import hf_raise_for_status
 from pydantic import Field
 
 from bot import sandbox, toolchain
-from bot.errors import HubUnreachable, PhimillError
+from bot.errors import HubUnreachable, KeyUnusable, PhimillError
 from bot.hub_errors import translated
 from bot.models import Frozen
 from bot.settings import Settings, get_settings
+from bot.signing import signer
 
 SHARE = 0.8  # of the memory that is there; the rest is the bot's and the system's
 PATIENCE = 10.0  # seconds for the Hub's answer
@@ -63,6 +64,13 @@ class HubState(Frozen):
     problem: str | None = None
 
 
+class SigningState(Frozen):
+    """Whether what is published is signed: the fingerprint of the key, if there is one."""
+
+    fingerprint: str | None = None
+    problem: str | None = None
+
+
 class Report(Frozen):
     """Everything `phimill doctor` prints. `problems` are sentences; none means that builds can run."""
 
@@ -71,6 +79,7 @@ class Report(Frozen):
     sandbox_full: bool
     backends: tuple[BackendState, ...]
     hub: HubState
+    signing: SigningState
     problems: tuple[str, ...]
 
 
@@ -80,14 +89,15 @@ def examine(settings: Settings | None = None) -> Report:
     machine = _machine(settings)
     tier = sandbox.probe()
     backends = tuple(_backend(name, settings) for name in toolchain.backends())
-    hub = _hub(settings)
+    hub, signing = _hub(settings), _signing(settings)
     return Report(
         machine=machine,
         sandbox=str(tier),
         sandbox_full=tier.full,
         backends=backends,
         hub=hub,
-        problems=tuple(_problems(settings, machine, tier, backends, hub)),
+        signing=signing,
+        problems=tuple(_problems(settings, machine, tier, backends, hub, signing)),
     )
 
 
@@ -187,12 +197,21 @@ def _hub(settings: Settings) -> HubState:
         return state.model_copy(update={"reachable": reachable, "problem": str(error)})
 
 
+def _signing(settings: Settings) -> SigningState:
+    try:
+        found = signer(settings)
+    except KeyUnusable as error:
+        return SigningState(problem=str(error))
+    return SigningState(fingerprint=found.fingerprint if found else None)
+
+
 def _problems(
     settings: Settings,
     machine: Machine,
     tier: sandbox.Tier,
     backends: tuple[BackendState, ...],
     hub: HubState,
+    signing: SigningState,
 ) -> Iterator[str]:
     if settings.sandbox == "strict" and not tier.full:
         yield f"PHIMILL_SANDBOX=strict, but only {tier} is to be had here."
@@ -202,6 +221,8 @@ def _problems(
     yield from (state.problem for state in backends if state.problem)
     if not backends:
         yield "There is no backend with a requirements.txt."
+    if signing.problem:
+        yield signing.problem
     if hub.problem:
         yield hub.problem
     elif not hub.token:

@@ -2,7 +2,8 @@
 
     PhimillError                 exit 1
     ├── UsageError               exit 2   what was asked for cannot be understood
-    │   └── InvalidRepoId
+    │   ├── InvalidRepoId
+    │   └── KeyUnusable                     a key file cannot be read, or is of the wrong kind
     ├── VerdictRefused           exit 3   the release cannot be converted, and says why
     ├── GateFailed               exit 4   an artifact was made but did not match its source
     ├── HubError                 exit 5   the Hub could not be reached or said no
@@ -69,6 +70,13 @@ class InvalidRepoId(UsageError):
     """Not an `owner/name[@revision]` and not a URL of the configured Hub."""
 
     code = "invalid_repo_id"
+
+
+class KeyUnusable(UsageError):
+    """A key file cannot be read, or holds no key that can sign or that signatures can be held against."""
+
+    code = "key_unusable"
+    mendable = True
 
 
 class VerdictRefused(PhimillError):
@@ -218,11 +226,6 @@ def of_the_disk(error: BaseException) -> NotEnoughRoom | None:
             "The disk can only be read.", "Make it writable; the next run goes on where this one stopped."
         )
     return None
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that the disk (or the account's share of it) is full."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def error_classes() -> dict[str, type[PhimillError]]:

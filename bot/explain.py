@@ -14,7 +14,14 @@ from bot.errors import NotOurs
 from bot.fidelity import weights_note
 from bot.hub import Hub
 from bot.models import Frozen
-from bot.publication import CARD_PATH, RECEIPT_PATH, STATEMENT_PATH, Publication, PublishedVariant
+from bot.publication import (
+    CARD_PATH,
+    RECEIPT_PATH,
+    SIGNATURE_PATH,
+    STATEMENT_PATH,
+    Publication,
+    PublishedVariant,
+)
 from bot.templates import filters
 from bot.verify import MAX_DOCUMENT, Published
 
@@ -60,7 +67,7 @@ def explain(hub: Hub, there: Published) -> Explanation:
         Section(title="How it was made", lines=tuple(_how(held, options))),
         Section(title="What was measured", lines=tuple(_measured(held))),
         Section(title="What was not checked", lines=tuple(_limits(held))),
-        Section(title="How to check it", lines=tuple(_check(there))),
+        Section(title="How to check it", lines=tuple(_check(there, held))),
     )
     return Explanation(
         repo=there.repo,
@@ -156,13 +163,24 @@ def _limits(held: Publication) -> Iterator[str]:
     yield AUDIT
     beyond = f"beyond the original context of {held.original_context} tokens, " if held.original_context else ""
     yield f"Nothing was evaluated {beyond}on other hardware, or for safety, bias or benchmarks."
-    yield (
-        f"{RECEIPT_PATH} and {STATEMENT_PATH} are not signed: they show that the repo agrees with itself. Whether the "
-        "weights come from that source, a rebuild shows."
-    )
+    if held.signer:
+        yield (
+            "A signature shows who published these files, and that they are as they were published. Whether the "
+            "weights come from that source, a rebuild shows."
+        )
+    else:
+        yield (
+            f"{RECEIPT_PATH} and {STATEMENT_PATH} are not signed: they show that the repo agrees with itself. Whether "
+            "the weights come from that source, a rebuild shows."
+        )
 
 
-def _check(there: Published) -> Iterator[str]:
+def _check(there: Published, held: Publication) -> Iterator[str]:
     place = f"{there.repo}@{there.revision}"
     yield f"phimill verify {place}: every file's bytes, {RECEIPT_PATH}, {STATEMENT_PATH}, {CARD_PATH} and the source."
     yield f"phimill verify --rebuild {place}: the same, and each variant made again from the source and compared."
+    if held.signer:
+        yield (
+            f"phimill verify --key KEY {place}: that {SIGNATURE_PATH} is of that key, and covers every file. The "
+            f"fingerprint of the key should be {held.signer}; whoever runs the mill has its public half to give."
+        )

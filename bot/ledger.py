@@ -48,6 +48,7 @@ def begin(head: Publication | None, fresh: Publication) -> Publication:
             "variants": head.variants,
             "declined": head.declined,
             "versions": head.versions,
+            "signer": head.signer,
         }
     )
     for item in fresh.declined:

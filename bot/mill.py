@@ -30,6 +30,7 @@ from bot.redaction import SECRETS
 from bot.releases import ReleaseRow, Table
 from bot.search import Found, Search
 from bot.settings import Settings, get_settings
+from bot.signing import signer
 from bot.tokens import Keyring
 from bot.visitor import OPERATOR, Visitor
 from bot.watcher import ticking
@@ -77,7 +78,7 @@ class Mill:
 
     @cached_property
     def publisher(self) -> Publisher:
-        return Publisher(self.hub, get_token)
+        return Publisher(self.hub, get_token, signer(self.settings))
 
     @cached_property
     def planning(self) -> Planning:

@@ -20,6 +20,7 @@ RECEIPT_PATH = "phimill.json"
 STATEMENT_PATH = "provenance.intoto.jsonl"
 CARD_PATH = "README.md"
 PLOT_PATH = "fidelity.png"
+SIGNATURE_PATH = "model.sig"
 
 
 class SourceDigests(Frozen):
@@ -105,6 +106,7 @@ class Publication(Frozen):
     """The whole state of one target repo. `version` is being built while `complete` is false, and a tag afterwards.
 
     `versions` maps every version so far to the source sha it was made from; `tools` are the packages that made it.
+    `signer` is the fingerprint of the key that signed the commit, if one did.
     """
 
     schema_version: int = SCHEMA
@@ -133,6 +135,7 @@ class Publication(Frozen):
     evaluation_sha256: Sha256 | None = None
     sandbox: str = "unknown"
     phimill: str = ""
+    signer: Sha256 | None = None
 
     def summary(self) -> Summary:
         """What the planner needs of this state, and no more."""

@@ -6,45 +6,39 @@ Every effect looks first, so that doing it twice is doing it once. A commit name
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import stamina
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from bot import ledger, plot, receipt
 from bot.accounts import account_of
 from bot.card import render
-from bot.errors import (
-    AccessDenied,
-    HeadMoved,
-    HubError,
-    HubUnreachable,
-    NotEnoughRoom,
-    NotOurs,
-    RepoUnavailable,
-    UsageError,
-    is_disk_full,
-)
+from bot.errors import AccessDenied, HubError, NotOurs, RepoUnavailable, UsageError
 from bot.hub import Hub
-from bot.hub_errors import retry_after, translated
-from bot.models import ArtifactFile, Frozen, RepoRef
+from bot.hub_errors import retry_after, translated, uploading
+from bot.models import ArtifactFile, Frozen, RepoRef, SourceFile
 from bot.publication import (
     CARD_PATH,
     PLOT_PATH,
     RECEIPT_PATH,
+    SIGNATURE_PATH,
     STATEMENT_PATH,
     Declined,
     Publication,
     PublishedVariant,
 )
 from bot.recipes import Backend
+from bot.signing import Signer
 
 ATTEMPTS = 5
+# hf_xet remembers where it has sent each chunk of about 64 KiB, so that none is sent twice: some 30 bytes of memory
+# each. These are 64 GiB of uploads in 30 MiB; what it remembers by itself, 64 times as many, would be 2 GiB.
+CHUNKS_REMEMBERED = 2**20
 # What a repo may hold that nobody put there: the Hub makes these itself when a repo is created.
 _BIRTH_FILES = frozenset({".gitattributes"})
 Change = Callable[[Publication | None], Publication]
@@ -53,19 +47,26 @@ _patiently = stamina.retry(on=retry_after, attempts=ATTEMPTS, timeout=None, wait
 
 
 class Head(Frozen):
-    """Where a target repo stands: its newest commit, and what our receipt at that commit says."""
+    """Where a target repo stands: its newest commit, and what our receipt at that commit says. `files` is what it
+    holds.
+    """
 
     sha: str | None
     publication: Publication | None
+    files: tuple[SourceFile, ...] = ()
 
 
 class Publisher:
-    """Publishes into repos of one account. `token` is asked for on every use and kept nowhere."""
+    """Publishes into repos of one account. `token` is asked for on every use and kept nowhere. With a `signer`, every
+    commit is signed.
+    """
 
-    def __init__(self, hub: Hub, token: Callable[[], str | None]) -> None:
+    def __init__(self, hub: Hub, token: Callable[[], str | None], signer: Signer | None = None) -> None:
         self._hub = hub
         self._token = token
+        self.signer = signer
         disable_progress_bars()
+        os.environ.setdefault("HF_XET_SHARD_CHUNK_INDEX_TABLE_MAX_SIZE", str(CHUNKS_REMEMBERED))
 
     def _api(self) -> HfApi:
         token = self._token()
@@ -80,11 +81,14 @@ class Publisher:
 
     @_patiently
     def check_may_write(self, namespace: str) -> None:
-        """Make sure, before any work, that the token may create repos in `namespace`.
+        """Make sure, before any work, that the token may create repos in `namespace`, and that they can be signed.
 
         Raises:
             AccessDenied: it may not.
+            KeyUnusable: they cannot.
         """
+        if self.signer is not None:
+            self.signer.check()
         with translated("the token"):
             writable = account_of(self._api().whoami()).writable
         if not writable:
@@ -132,13 +136,14 @@ class Publisher:
             sha = self._hub.resolve(RepoRef(repo=repo))
         except RepoUnavailable:
             return Head(sha=None, publication=None)
-        publication = self._state_at(repo, sha)
-        if publication is None and {f.path for f in self._hub.tree(repo, sha)} - _BIRTH_FILES:
+        files = self._hub.tree(repo, sha)
+        publication = self._state_at(repo, sha, files)
+        if publication is None and {f.path for f in files} - _BIRTH_FILES:
             raise NotOurs(
                 f"{repo} already exists and was not made by phimill.",
                 "Publish to another namespace, or rename it.",
             )
-        return Head(sha=sha, publication=publication)
+        return Head(sha=sha, publication=publication, files=files)
 
     def publish(
         self, backend: Backend, fresh: Publication, variant: PublishedVariant, folder: Path, *, last: bool
@@ -200,8 +205,10 @@ class Publisher:
                 if head.publication is not None and done(head.publication):
                     return head.publication
                 state = change(head.publication)
-                if state != head.publication:
-                    self._write(backend, repo, title, head, state, files)
+                if state == head.publication:
+                    return state
+                state = state.model_copy(update={"signer": self.signer.fingerprint if self.signer else None})
+                self._write(backend, repo, title, head, state, files)
                 return state
         raise AssertionError("stamina either returns or raises")
 
@@ -214,6 +221,12 @@ class Publisher:
         state: Publication,
         files: Mapping[str, Path],
     ) -> None:
+        beside = documents(backend, state, self._hub.endpoint)
+        gone = ledger.gone(head.publication, state)
+        if self.signer is not None:
+            beside[SIGNATURE_PATH] = self.signer.sign(repo, self._digests(head, state, files, beside))
+        elif SIGNATURE_PATH in {f.path for f in head.files}:
+            gone.append(SIGNATURE_PATH)  # it covers what stood before
         api = self._api()
         parent = head.sha
         if parent is None:
@@ -222,11 +235,29 @@ class Publisher:
                 parent = api.model_info(repo).sha
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(path, source) for path, source in files.items()),
-            *(CommitOperationAdd(path, data) for path, data in documents(backend, state, self._hub.endpoint).items()),
-            *(CommitOperationDelete(path) for path in ledger.gone(head.publication, state)),
+            *(CommitOperationAdd(path, data) for path, data in beside.items()),
+            *(CommitOperationDelete(path) for path in gone),
         ]
-        with _uploading(repo):
+        with uploading(repo):
             api.create_commit(repo, operations, commit_message=title, parent_commit=parent)
+
+    def _digests(
+        self, head: Head, state: Publication, files: Mapping[str, Path], beside: Mapping[str, bytes]
+    ) -> dict[str, str]:
+        """The SHA-256 of every file that phimill has in the repo after a commit. Weights are not read again."""
+        found = receipt.standing(state) | {path: hashlib.sha256(data).hexdigest() for path, data in beside.items()}
+        for path in (path for path, digest in found.items() if not digest):
+            found[path] = self._digest_of_shared(state.repo, head, path, files.get(path))
+        return found
+
+    def _digest_of_shared(self, repo: str, head: Head, path: str, uploaded: Path | None) -> str:
+        """The SHA-256 of a small file that variants of one version share and made with different bytes."""
+        if uploaded is not None:
+            return hashlib.sha256(uploaded.read_bytes()).hexdigest()
+        listed = {f.path: f.digest for f in head.files}.get(path, "")
+        if len(listed) == 64:
+            return listed
+        return hashlib.sha256(self._hub.read_bytes(repo, str(head.sha), path, 2**26)).hexdigest()
 
     @_patiently
     def tag(self, repo: str, version: str) -> None:
@@ -237,7 +268,7 @@ class Publisher:
         with translated(repo):
             commits = [commit.commit_id for commit in api.list_repo_commits(repo)]
         for sha in commits:  # newest first
-            state = self._state_at(repo, sha)
+            state = self._state_at(repo, sha, self._hub.tree(repo, sha))
             if state is not None and state.complete and state.version == version:
                 with translated(repo):
                     api.create_tag(repo, tag=version, revision=sha, exist_ok=True)
@@ -249,8 +280,8 @@ class Publisher:
         there = self.tags(state.repo)
         return tuple(version for version in state.versions if version not in there)
 
-    def _state_at(self, repo: str, sha: str) -> Publication | None:
-        if RECEIPT_PATH not in {f.path for f in self._hub.tree(repo, sha)}:
+    def _state_at(self, repo: str, sha: str, files: Sequence[SourceFile]) -> Publication | None:
+        if RECEIPT_PATH not in {f.path for f in files}:
             return None
         return receipt.read_receipt(self._hub.read_bytes(repo, sha, RECEIPT_PATH, 2**26))
 
@@ -293,24 +324,3 @@ def documents(backend: Backend, state: Publication, endpoint: str) -> dict[str, 
         RECEIPT_PATH: ours,
         STATEMENT_PATH: receipt.statement(state, others, options=options),
     }
-
-
-@contextmanager
-def _uploading(repo: str) -> Iterator[None]:
-    """Translate what a commit can raise; a stale parent and a broken upload are worth another try."""
-    with translated(repo):
-        try:
-            yield
-        except HfHubHTTPError as error:
-            if error.response.status_code in (409, 412):
-                raise HeadMoved(f"Somebody else committed to {repo} first.", "Try again.") from error
-            raise
-        except (RuntimeError, OSError) as error:
-            if is_disk_full(error):
-                raise NotEnoughRoom("The disk is full.", "Free some space, then try again.") from error
-            # hf_xet, which moves the bytes, raises RuntimeError for everything from a refused connection on.
-            # What hf_xet says may hold a signed address, and what is raised here is stored and shown.
-            said = re.sub(r"https?://\S+", "(address)", str(error))[:300]
-            if re.search(r"\b40[13]\b", said):
-                raise AccessDenied(f"The Hub refused the upload to {repo}: {said}", "Check the token.") from error
-            raise HubUnreachable(f"The upload to {repo} broke off: {said}", "Try again later.") from error

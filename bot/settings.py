@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         default=None, description="Shared secret of the webhook endpoint. Unset: the endpoint is off."
     )
+    signing_key: Path | None = Field(
+        default=None,
+        description="PEM file with the elliptic curve private key that signs what is published. Unset: nothing is.",
+    )
     threads: int | None = Field(default=None, gt=0, description="Threads for converters. Unset: every core.")
     memory_budget: int | None = Field(
         default=None,

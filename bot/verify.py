@@ -19,7 +19,8 @@ from bot.errors import AccessDenied, GatedSource, InvalidRepoId, NotOurs, RepoUn
 from bot.hub import Hub
 from bot.hub_errors import retry_after
 from bot.models import ArtifactFile, Frozen, RepoRef, SourceFile
-from bot.publication import CARD_PATH, RECEIPT_PATH, STATEMENT_PATH, Publication
+from bot.publication import CARD_PATH, RECEIPT_PATH, SIGNATURE_PATH, STATEMENT_PATH, Publication
+from bot.signature import Verifier, signed_by
 
 ATTEMPTS = 4
 MAX_DOCUMENT = 64 * 1024**2  # as the publisher reads a receipt
@@ -57,7 +58,9 @@ class Measured(Frozen):
 
 
 class Checked(Frozen):
-    """What is there, and what is wrong with it. `files` is how many were read, and `bytes` how much that was."""
+    """What is there, and what is wrong with it. `files` is how many were read, and `bytes` how much that was.
+    `signer` is the fingerprint of the key that was shown to have signed all of it.
+    """
 
     repo: str
     revision: str
@@ -69,6 +72,7 @@ class Checked(Frozen):
     findings: tuple[Finding, ...]
     rebuilt: tuple[Rebuilt, ...] = ()
     measured: tuple[Measured, ...] = ()
+    signer: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -101,9 +105,14 @@ def published(hub: Hub, text: str) -> Published:
         return Published(ref.repo, revision, sha, files, None, error.message)
 
 
-def verify(hub: Hub, there: Published, progress: Progress = lambda path, done, total: None) -> Checked:
+def verify(
+    hub: Hub,
+    there: Published,
+    progress: Progress = lambda path, done, total: None,
+    verifier: Verifier | None = None,
+) -> Checked:
     """Read every file of a repo and compare all that is said about them. `progress` gets the file at hand, bytes done
-    and bytes in all.
+    and bytes in all. With a `verifier`, its key must have signed all of it.
 
     Raises:
         SourceCorrupt: a document is larger than any that phimill writes.
@@ -119,6 +128,7 @@ def verify(hub: Hub, there: Published, progress: Progress = lambda path, done, t
         findings += agreement.of_receipt(publication, there.repo, there.revision)
         findings += _of_documents(hub, there, publication, held)
         findings += of_source(hub, publication)
+    unsigned = list(_of_signature(hub, there, held, verifier))
     return Checked(
         repo=there.repo,
         revision=there.revision,
@@ -127,7 +137,8 @@ def verify(hub: Hub, there: Published, progress: Progress = lambda path, done, t
         source_sha=publication.source_sha if publication else None,
         files=len(held),
         bytes=sum(file.size for file in held.values()),
-        findings=tuple(dict.fromkeys(findings)),
+        findings=tuple(dict.fromkeys([*findings, *unsigned])),
+        signer=verifier.fingerprint if verifier and not unsigned else None,
     )
 
 
@@ -241,6 +252,20 @@ def _against_statement(hub: Hub, there: Published, held: dict[str, ArtifactFile]
     for path, file in sorted(held.items()):
         if path in subjects and subjects[path] != file.sha256:
             yield differs(path, f"SHA-256 in {STATEMENT_PATH}", subjects[path], file.sha256)
+
+
+def _of_signature(
+    hub: Hub, there: Published, held: dict[str, ArtifactFile], verifier: Verifier | None
+) -> Iterator[Finding]:
+    signature = _document(hub, there, SIGNATURE_PATH)
+    if verifier is not None:
+        yield from verifier.findings(signature, held)
+    elif there.publication and there.publication.signer and signature is not None:
+        claimed, named = there.publication.signer, signed_by(signature)
+        if named != claimed:
+            yield differs(SIGNATURE_PATH, f"fingerprint of the key in {RECEIPT_PATH}", claimed, named or "no key")
+        what = f"not checked: --key FILE holds it against the public key whose fingerprint should be {claimed}"
+        yield Finding(file=SIGNATURE_PATH, what=what, warning=True)
 
 
 def _document(hub: Hub, there: Published, path: str) -> bytes | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import phi_repos
 import pytest
 import two_repos
 from huggingface_hub import HfApi
@@ -18,6 +19,7 @@ from bot.build import Builder
 from bot.builds import BuildRequest
 from bot.converter_events import Made, Metrics, Reference
 from bot.errors import ConverterFailed
+from bot.hub import Hub
 from bot.journal import Journal
 from bot.localhub import RunningHub
 from bot.mill import Mill as RealMill
@@ -26,6 +28,7 @@ from bot.publication import Publication
 from bot.publisher import Publisher
 from bot.sandbox import Outcome as Ended
 from bot.settings import Settings
+from bot.signing import Signer
 from bot.steps import Outcome, Steps
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +97,29 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Press:
     monkeypatch.setattr(toolchain, "named_versions", lambda *_, **__: {"press": "1.0"})
     monkeypatch.setattr(toolchain, "code_path", lambda **_: ROOT)
     return press
+
+
+@contextmanager
+def standing(folder: Path, monkeypatch: pytest.MonkeyPatch, signer: Signer | None = None) -> Iterator[Mill]:
+    """A mill of "millbot" on a Hub of its own, publishing for "phimill", whose builds run when the test says so."""
+    two_repos.install(folder / "twin", monkeypatch)
+    made = install(monkeypatch)
+    settings = Settings(home=folder / "home", disk_floor=0, threads=2)
+    journal = Journal(f"sqlite:///{folder / 'journal.sqlite'}")
+    with RunningHub(folder / "hub") as running:
+        for name in ("microsoft", "millbot"):
+            running.config.add_user(name)
+        running.config.add_org("phimill", {"millbot": "admin"})
+        source = phi_repos.write("phi35_mini", folder / "phi")
+        token = running.token("millbot")
+        hub = Hub(running.url, token)
+        publisher = Publisher(hub, lambda: token, signer)
+        yield Mill(
+            Builder(settings, hub, publisher), Planning(settings, hub, publisher), publisher, settings, journal, made,
+            HfApi(endpoint=running.url, token=token), source,
+            lambda: phi_repos.upload(running.url, running.token("microsoft"), MODEL, source),
+        )  # fmt: skip
+    journal.close()
 
 
 @contextmanager

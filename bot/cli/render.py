@@ -15,7 +15,7 @@ from bot.models import Recipe, Release, Status, Verdict
 from bot.ui import words
 
 if TYPE_CHECKING:
-    from bot.doctor import Report
+    from bot.doctor import Report, SigningState
     from bot.mill import CheckReport, Plan, Preview, ReleaseRow
 
 GOOD, MIND, BAD, QUIET = "green", "yellow", "red", "dim"
@@ -237,10 +237,17 @@ def doctor(report: Report) -> RenderableType:
     rows += [(b.backend, _ready(b.versions) if b.ready else "made at the first build") for b in report.backends]
     account = f", as {hub.name} ({hub.role or 'no role'})" if hub.name else ""
     rows.append(("Hub", f"{hub.endpoint}, {'reachable' if hub.reachable else 'not reachable'}{account}"))
+    rows.append(("signing", _signing(report.signing)))
     for name, value in rows:
         shown.add_row(cell(name, QUIET), cell(value))
     ending = [cell(problem, BAD) for problem in report.problems] or [cell("Builds can run here.", GOOD)]
     return Group(shown, Text(), *ending)
+
+
+def _signing(state: SigningState) -> str:
+    if state.problem:
+        return "the key cannot be used"
+    return f"with the key {state.fingerprint}" if state.fingerprint else "no key: what is published is not signed"
 
 
 def _unique(notes: Sequence[Text]) -> list[Text]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,11 @@ OnlyOption = Annotated[
     typer.Option("--only", metavar="RECIPE", help="Do this with only this variant; may be repeated. Default: all."),
 ]
 
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Public key, in PEM form, that must have signed the repo."),
+]
+
 commands = typer.Typer()
 
 
@@ -45,6 +51,7 @@ def verify(
     rebuild: RebuildOption = False,
     measure: MeasureOption = False,
     only: OnlyOption = None,
+    key: KeyOption = None,
     format: FormatOption = None,
 ) -> None:
     """Check that what is published is what its receipt says.
@@ -53,6 +60,9 @@ def verify(
     and the card again from the receipt, and looks whether the source commit still has the same files. Needs no token
     for a public repo, and nothing is kept. Each finding is a line that names the file. Exits with 7 when something is
     not as recorded; that the source is gone is only a warning.
+
+    With --key, the repo must also be signed by that key: every file, as it is. Where the key comes from is for you to
+    know; whoever runs the mill has it.
 
     With --rebuild, the source is fetched at its commit and every variant is made again, in a folder of its own, and
     compared byte by byte; where one differs, its tensors are named. Nothing is published. Exits with 7, too, when a
@@ -64,17 +74,21 @@ def verify(
     from bot import verify as verifying
     from bot.again import again, chosen, merged
     from bot.cli.progress import hearing
+    from bot.signature import Verifier
     from bot.telling import Telling
 
     output = Output.of(context, format)
     if only and not (rebuild or measure):
         raise UsageError("--only chooses what is rebuilt or measured.", "Add --rebuild or --measure.")
+    verifier = Verifier(key) if key else None
     with opened_mill() as mill:
         there = verifying.published(mill.hub, repo)
         variants = chosen(there, only or ())
         with hearing(output.messages) as ear:
             telling = Telling(ear, "verify", "verify")
-            checked = verifying.verify(mill.hub, there, lambda p, done, all: telling.progress(p, done, all, "bytes"))
+            checked = verifying.verify(
+                mill.hub, there, lambda p, done, all: telling.progress(p, done, all, "bytes"), verifier
+            )
             kinds = _kinds(rebuild=rebuild, measure=measure)
             done = merged([again(kind, mill, there, variants, ear) for kind in kinds])
     findings = tuple(dict.fromkeys((*checked.findings, *done.findings)))
@@ -100,7 +114,7 @@ def _answer(output: Output, checked: Checked, *, recorded: bool) -> None:
         what = f"{place} is as recorded, but not all of it came out the same again: {wrong} findings."
         output.error(NotAsRecorded(what, "With the tools that the receipt names, it should."))
     else:
-        what = f"{place} is not what its receipt says: {wrong} findings."
+        what = f"{place} is not what its receipt says, or not what was signed: {wrong} findings."
         output.error(NotAsRecorded(what, "Do not use it before you know why; ask whoever published it."))
     raise typer.Exit(NotAsRecorded.exit_code)
 
@@ -139,6 +153,8 @@ def _shown(checked: Checked) -> RenderableType:
         lines.append(cell(f"{said}; recorded {words.nats(measured.recorded)}", AGAIN_STYLES[measured.status]))
     for finding in checked.findings:
         lines.append(cell(f"{'note' if finding.warning else 'wrong'}: {finding}", MIND if finding.warning else BAD))
+    if checked.signer:
+        lines.append(cell(f"Every file is signed by the key {checked.signer}.", GOOD))
     if checked.ok:
         said = f"All of it is as recorded. Source: {checked.source} at {checked.source_sha}."
         lines.append(cell(said, GOOD))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ RECIPE = "gguf/int4"
 DOCUMENTS = ("README.md", "phimill.json", "provenance.intoto.jsonl")
 
 
-def phimill(world: World, *words: str, home: Path | None = None) -> Ran:
-    """Run the command line as somebody who has no token; with `home`, as somebody who has nothing else either."""
-    env = {name: value for name, value in world.env().items() if name != "HF_TOKEN"}
-    if home is not None:
-        env["PHIMILL_HOME"] = str(home)
+def phimill(world: World, *words: str, **places: Path) -> Ran:
+    """Run the command line as somebody who has no token, with a `home` and `toolchains` of their own if given."""
+    surroundings = os.environ if places else {}  # to make toolchains, one has to reach the package index
+    env = {name: value for name, value in {**surroundings, **world.env()}.items() if name != "HF_TOKEN"}
+    env |= {f"PHIMILL_{name.upper()}": str(path) for name, path in places.items()}
     return run([BIN / "phimill", *words], env)
 
 
@@ -89,10 +90,13 @@ def test_a_file_that_nobody_lists_and_one_that_is_gone_are_named(changeable: Wor
     assert f"wrong: {WEIGHTS}: it is missing" in ran.out
 
 
-def test_every_variant_is_rebuilt_byte_by_byte_on_an_empty_machine(published: Published, tmp_path: Path) -> None:
+def test_every_variant_is_rebuilt_byte_by_byte_in_a_second_environment_made_from_the_locks(
+    published: Published, tmp_path: Path
+) -> None:
     before = published.world.commits()
-    ran = phimill(published.world, "verify", TARGET, "--rebuild", "--format", "json", home=tmp_path / "home")
-    assert ran.code == 0, ran.err
+    nothing = {"home": tmp_path / "home", "toolchains": tmp_path / "toolchains"}
+    ran = phimill(published.world, "verify", TARGET, "--rebuild", "--format", "json", **nothing)
+    assert ran.code == 0, ran.out + ran.err
     receipt = published.world.receipt("v1.0")
     assert {one["recipe"]: one["status"] for one in ran.json["rebuilt"]} == {
         variant["recipe"]: "identical" for variant in receipt["variants"]

@@ -5,49 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import key_files
 import phi_repos
 import press
 import pytest
-import two_repos
 from huggingface_hub import HfApi
 from press import Mill
 from pydantic import SecretStr
 from two_repos import DESK, MODEL, WEB
 
-from bot.build import Builder
 from bot.builds import BuildRequest, Target, VariantResult
 from bot.errors import UsageError
 from bot.hub import Hub
-from bot.journal import Journal
-from bot.localhub import HubConfig, RunningHub
+from bot.localhub import HubConfig
 from bot.localhub.database import Database
 from bot.localhub.grants import Consent, Grants
 from bot.planning import Planning
 from bot.publisher import Publisher
-from bot.settings import Settings
+from bot.signing import Signer
 from bot.steps import Interrupted, Outcome
 
 
 @pytest.fixture
 def mill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
-    two_repos.install(tmp_path / "twin", monkeypatch)
-    made = press.install(monkeypatch)
-    settings = Settings(home=tmp_path / "home", disk_floor=0, threads=2)
-    journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
-    with RunningHub(tmp_path / "hub") as running:
-        for name in ("microsoft", "millbot"):
-            running.config.add_user(name)
-        running.config.add_org("phimill", {"millbot": "admin"})
-        folder = phi_repos.write("phi35_mini", tmp_path / "phi")
-        token = running.token("millbot")
-        hub = Hub(running.url, token)
-        publisher = Publisher(hub, lambda: token)
-        yield Mill(
-            Builder(settings, hub, publisher), Planning(settings, hub, publisher), publisher, settings, journal, made,
-            HfApi(endpoint=running.url, token=token), folder,
-            lambda: phi_repos.upload(running.url, running.token("microsoft"), MODEL, folder),
-        )  # fmt: skip
-    journal.close()
+    with press.standing(tmp_path, monkeypatch) as mill:
+        yield mill
 
 
 @pytest.fixture
@@ -267,6 +249,15 @@ def test_what_a_person_asks_for_is_published_with_their_own_token_and_in_private
     said = "".join(line.text for line in mill.journal.log(request.key))
     assert said
     assert ada not in said + request.model_dump_json() + outcome.model_dump_json()
+
+
+@pytest.mark.usefixtures("sha")
+def test_what_a_person_asks_for_is_signed_as_everything_else_is(mill: Mill, ada: str, tmp_path: Path) -> None:
+    key = key_files.make(tmp_path)
+    mill.publisher.signer = Signer(key.private)
+    request = planned(mill, ada, private=False)
+    assert mill.build(request).failure is None
+    assert mill.state(request.targets[0].repo).signer == key.fingerprint
 
 
 @pytest.mark.usefixtures("sha")

@@ -243,8 +243,8 @@ def test_a_hostile_file_name_cannot_add_a_column() -> None:
     rows = MarkdownIt("commonmark").enable("table").parse(body(card))
     header = sum(t.type == "th_open" for t in rows)
     cells = sum(t.type == "td_open" for t in rows)
-    assert header == 9 + 4 + 2
-    assert cells == 9 * len(GOLDEN.variants) + 4 * len(by_device(GOLDEN, 512)) + 2 * len(GOLDEN.versions)
+    assert header == 9 + 4 + 5 + 2
+    assert cells == 9 * len(GOLDEN.variants) + 4 * len(by_device(GOLDEN, 512)) + 5 + 2 * len(GOLDEN.versions)
 
 
 def test_a_sample_with_fences_stays_inside_its_own() -> None:
@@ -401,6 +401,18 @@ def test_the_card_says_what_was_not_verified() -> None:
     assert "The source's weights were not audited" in card
     assert "sandbox in force: landlock7+seccomp" in card
     assert "beyond the original context of 512 tokens" in card
+
+
+def test_a_signed_card_names_the_key_and_the_commands_that_check_it() -> None:
+    card = render(changed(signer="a1" * 32), GGUF)
+    said = card.partition("## Signature")[2]
+    assert f"`{'a1' * 32}`" in said
+    assert f"hf download {GOLDEN.repo} --revision {GOLDEN.version} --local-dir model\n" in said
+    assert "\nmodel_signing verify key model --signature model/model.sig --public_key signing.pub\n" in said
+    assert f"phimill verify {GOLDEN.repo}@{GOLDEN.version} --key signing.pub\n" in said
+    building = render(changed(signer="a1" * 32, complete=False), GGUF)
+    assert "--revision main " in building
+    assert "## Signature" not in render(GOLDEN, GGUF)
 
 
 def test_a_long_sample_is_cut() -> None:

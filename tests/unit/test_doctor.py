@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import key_files
 import pytest
 
 from bot import doctor, sandbox, toolchain
@@ -84,6 +85,19 @@ def test_a_hub_that_is_not_there_is_said_to_be_so(settings: Settings, monkeypatc
     with_token(monkeypatch, None)
     monkeypatch.setattr(Settings, "endpoint", "http://127.0.0.1:9")
     assert not doctor.examine(settings).hub.reachable
+
+
+def test_it_says_with_which_key_is_signed_or_what_is_wrong_with_it(
+    hub: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_token(monkeypatch, None)
+    assert doctor.examine(settings).signing == doctor.SigningState()
+    key = key_files.make(tmp_path)
+    report = doctor.examine(settings.model_copy(update={"signing_key": key.private}))
+    assert report.signing.fingerprint == key.fingerprint
+    report = doctor.examine(settings.model_copy(update={"signing_key": key.public}))
+    assert report.signing.fingerprint is None
+    assert [problem for problem in report.problems if f"no private key in PEM form in {key.public}" in problem]
 
 
 def test_a_missing_compiler_is_a_problem_only_where_one_is_needed(

@@ -65,6 +65,12 @@ def test_a_version_under_way_is_gone_on_with() -> None:
     assert ledger.begin(published("a", complete=False), fresh()).version == "v1.0"
 
 
+def test_who_signed_what_stands_is_kept_until_the_next_commit() -> None:
+    signed = published("q4").model_copy(update={"signer": "a" * 64})
+    assert ledger.begin(signed, fresh()).signer == "a" * 64
+    assert ledger.refresh(signed, fresh(NEWER)).signer == "a" * 64
+
+
 def test_completing_a_version_drops_what_was_made_from_older_weights() -> None:
     begun = ledger.begin(published("a", "b"), fresh(NEWER, NEW, "v2.0"))
     state = ledger.close(ledger.add(begun, variant("a", NEW)))

@@ -292,6 +292,9 @@ def test_an_explanation_has_source_licence_recipes_options_figures_and_limits(hu
         assert said in text
     assert f"{variant.fidelity.kl_mean:.2g} nats" in text
     assert "weights were not audited" in text
+    assert "gguf/int8: Of 24 matrices compared with their siblings in other layers, none stands out." in text
+    assert "model.layers.3.mlp.down_proj.weight (Q4_K) has a quantization error of 0.45; 0.076 is usual." in text
+    assert "gguf/fp16: Its weights were not compared with the source's." in text
     assert f"phimill verify {GOLDEN.repo}@v1.1" in text
 
 
