@@ -5,7 +5,9 @@ drops it the moment the process dies, however it dies. So a free lease means a d
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
+
+# A server that was restarted has dropped everybody's leases; each worker notices within five seconds.
+SETTLING_SECONDS = 20.0
 
 
 class Leases(Protocol):
@@ -26,11 +31,17 @@ class Leases(Protocol):
     def held(self) -> bool:
         """Whether any other process holds a lease."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether a free lease means a dead worker: not while the living may still have to take theirs again."""
+
     def close(self) -> None: ...
 
 
 class FileLeases:
     """Leases of the processes of one machine: locked files."""
+
+    settled = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -76,6 +87,7 @@ class PostgresLeases:
     def __init__(self, url: str) -> None:
         self._engine = sa.create_engine(url, poolclass=sa.pool.NullPool, isolation_level="AUTOCOMMIT")
         self._session = self._engine.connect()
+        self._lost = -math.inf
         self._names: set[str] = set()
         self._one_at_a_time = threading.Lock()
 
@@ -89,18 +101,31 @@ class PostgresLeases:
     def _scalar(self, query: str, values: dict[str, int]) -> Any:
         with self._one_at_a_time:
             try:
-                return self._session.execute(sa.text(query), values).scalar()
+                return self._execute(query, values)
             except sa.exc.SQLAlchemyError:
-                self._reconnect()
-                return self._session.execute(sa.text(query), values).scalar()
+                return self._execute(query, values)
+
+    def _execute(self, query: str, values: dict[str, int]) -> Any:
+        """Closes the session on an error: a session that comes back by itself would come back without our leases."""
+        if self._session.closed:
+            self._reconnect()
+        try:
+            return self._session.execute(sa.text(query), values).scalar()
+        except sa.exc.SQLAlchemyError:
+            self._session.invalidate()
+            self._session.close()
+            raise
 
     def _reconnect(self) -> None:
         """The server dropped the connection, and our leases with it: take them again before somebody else does."""
-        self._session.invalidate()
-        self._session.close()
+        self._lost = time.monotonic()
         self._session = self._engine.connect()
         for name in self._names:
-            self._session.execute(sa.text("SELECT pg_try_advisory_lock(:cls, :number)"), self._key(name))
+            self._execute("SELECT pg_try_advisory_lock(:cls, :number)", self._key(name))
+
+    @property
+    def settled(self) -> bool:
+        return time.monotonic() - self._lost > SETTLING_SECONDS
 
     def take(self, name: str) -> bool:
         taken = self._ask("pg_try_advisory_lock", name)

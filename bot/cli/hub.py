@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot import logs
+from bot.cli.app import read_settings
 from bot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,13 +42,16 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve an embedded Hub until interrupted. On first use, make an account and print its token."""
-    from bot.localhub import HubInUseError
+    from bot.localhub import HubInUseError, HubTooNewError
     from bot.localhub import serve as serve_hub
 
+    logs.for_services(read_settings())
     try:
         serve_hub(root, host, port)
     except HubInUseError as error:
         raise UsageError(str(error), "Stop it, or serve another folder.") from error
+    except HubTooNewError as error:
+        raise UsageError(str(error), "Upgrade phimill, or serve another folder.") from error
     except SystemExit as error:
         # What the server makes of an address that it cannot have.
         if error.code:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bot.localhub.app import create_app
 from bot.localhub.config import HubConfig
+from bot.localhub.database import HubTooNewError
 from bot.localhub.hub import HubInUseError
 from bot.localhub.server import RunningHub, serve
 
-__all__ = ["HubConfig", "HubInUseError", "RunningHub", "create_app", "serve"]
+__all__ = ["HubConfig", "HubInUseError", "HubTooNewError", "RunningHub", "create_app", "serve"]

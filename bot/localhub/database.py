@@ -9,6 +9,13 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
+# Of schema.sql. A new table or index needs no new number: it is made where it is missing.
+SCHEMA_VERSION = 1
+
+
+class HubTooNewError(RuntimeError):
+    """A newer phimill has changed the records."""
+
 
 class Database:
     """The Hub's records in one SQLite file (WAL). Safe to use from any thread."""
@@ -20,7 +27,11 @@ class Database:
         self._writer = threading.Lock()
         connection = self._take()
         connection.execute("PRAGMA journal_mode = WAL")
+        if connection.execute("PRAGMA user_version").fetchone()[0] > SCHEMA_VERSION:
+            connection.close()
+            raise HubTooNewError(f"{path} was written by a newer phimill.")
         connection.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._idle.append(connection)
 
     @contextmanager

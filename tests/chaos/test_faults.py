@@ -1,7 +1,8 @@
-"""Whatever the Hub does to a build, what is published in the end is complete, right, and there once.
+"""Whatever the Hub and the disk do to a build, what is published in the end is complete, right, and there once.
 
-A state machine makes up how it goes: faults of the Hub's, builds that die between two steps, a source that moves on.
-Real are the Hub, the client, the publisher and the steps of a build; the converter is not.
+A state machine makes up how it goes: faults of the Hub's and of the disk's, builds that die between two steps, a
+source that moves on. Real are the Hub, the client, the publisher and the steps of a build; the converter and the
+card's plot, which takes longest, are not.
 
 PHIMILL_TEST_FAULTS says how many stories are made up; without it there are a few, and always the same.
 """
@@ -23,13 +24,14 @@ import press
 import pytest
 import stamina
 import two_repos
+from faulty_disk import FaultyDisk
 from faulty_hub import FAULTS, Fault, FaultyHub
 from huggingface_hub import HfApi
 from huggingface_hub.utils import _http
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from bot import verify
+from bot import plot, verify
 from bot.build import Builder
 from bot.builds import BuildRequest
 from bot.errors import PhimillError
@@ -42,7 +44,10 @@ from bot.settings import Settings
 from bot.steps import Interrupted, Steps
 from bot.workspace import Workspace
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(4 * 3600)]
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.timeout(4 * 3600),
+]
 
 STORIES = int(os.environ.get("PHIMILL_TEST_FAULTS", "10"))
 ASKED = ("twin/fp32", "twin/int4")
@@ -62,6 +67,7 @@ class World:
     settings: Settings
     journal: Journal
     between: FaultyHub
+    disk: FaultyDisk
     straight: HfApi
     source: HfApi
     folder: Path
@@ -92,11 +98,11 @@ class World:
                 if len(kept) >= until:
                     raise Died
                 kept[step] = action()
+                assert kept[step].get("failure", {}).get("code") != "error", "nothing happens that nobody foresaw"
             return dict(kept[step])
 
-        outcome = self.builder(request, Steps(request.key, self.journal, once, lambda: False, lambda: False))
-        if outcome.failure is not None or any(r.status == "failed" for r in outcome.results):
-            del self.kept[request.key]  # somebody asks for it once more
+        self.builder(request, Steps(request.key, self.journal, once, lambda: False, lambda: False))
+        del self.kept[request.key]  # it has ended, well or not: what is still to be done is another build
 
     def looks_right(self, name: str) -> None:
         repo = f"phimill/{name.split('/')[1]}-twin"
@@ -111,20 +117,33 @@ class World:
         assert state.complete
         assert [variant.recipe for variant in state.variants] == sorted(ASKED)
         assert state.source_sha == self.source.model_info(name).sha
-        titles = Counter(commit.title for commit in self.straight.list_repo_commits(repo, revision=state.version))
-        assert [title for title, times in titles.items() if times > len(tags)] == []
+        *commits, _creation = self.straight.list_repo_commits(repo, revision=state.version)
+        # A source that moves on while its variants are made has some of them published without a tag.
+        made = Counter((commit.title, self._source_of(hub, f"{repo}@{commit.commit_id}")) for commit in commits)
+        assert [commit for commit, times in made.items() if times > 1] == []
+
+    def _source_of(self, hub: Hub, commit: str) -> str:
+        publication = verify.published(hub, commit).publication
+        assert publication is not None
+        return publication.source_sha
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     two_repos.install(tmp_path / "twin", monkeypatch)
     press.install(monkeypatch)
+    monkeypatch.setattr(plot, "draw", lambda state: state.model_dump_json().encode())  # drawing takes the longest
     # Whoever waits before they try again would wait for hours here.
     monkeypatch.setattr(_http, "time", types.SimpleNamespace(sleep=lambda _: None))
     stamina.set_testing(True, attempts=10, cap=True)
     settings = Settings(home=tmp_path / "home", disk_floor=0, threads=2)
     journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
-    with RunningHub(tmp_path / "hub") as running, FaultyHub(running.url) as between:
+    with (
+        FaultyDisk(settings.home) as disk,
+        RunningHub(tmp_path / "hub") as running,
+        FaultyHub(running.url) as between,
+    ):
+        disk.install(monkeypatch)
         for name in ("microsoft", "millbot"):
             running.config.add_user(name)
         running.config.add_org("phimill", {"millbot": "admin"})
@@ -132,12 +151,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         hub = Hub(between.url, token)
         publisher = Publisher(hub, lambda: token)
         yield World(
-            Builder(settings, hub, publisher), Planning(settings, hub, publisher), settings, journal, between,
+            Builder(settings, hub, publisher), Planning(settings, hub, publisher), settings, journal, between, disk,
             HfApi(endpoint=running.url, token=False), HfApi(endpoint=running.url, token=running.token("microsoft")),
             phi_repos.write("phi35_mini", tmp_path / "phi"),
         )  # fmt: skip
     stamina.set_testing(False)
     journal.close()
+
+
+on_a_disk_of_its_own = precondition(lambda story: story.world.disk.mounted)
 
 
 class Story(RuleBasedStateMachine):
@@ -169,6 +191,26 @@ class Story(RuleBasedStateMachine):
     def it_is_built_until_the_worker_dies(self, steps: int) -> None:
         self.world.build(self.name, steps)
 
+    @on_a_disk_of_its_own
+    @rule(left=st.sampled_from((0, 4096, 2**16, 2**18, 2**20)))
+    def the_disk_fills_up(self, left: int) -> None:
+        self.world.disk.fill(left)
+
+    @on_a_disk_of_its_own
+    @rule()
+    def the_disk_can_only_be_read(self) -> None:
+        self.world.disk.protect()
+
+    @on_a_disk_of_its_own
+    @rule()
+    def the_disk_is_slow(self) -> None:
+        self.world.disk.slow_down()
+
+    @on_a_disk_of_its_own
+    @rule()
+    def the_disk_is_well_again(self) -> None:
+        self.world.disk.calm()
+
     @precondition(lambda self: self.moves < 2)
     @rule()
     def the_source_moves_on(self) -> None:
@@ -179,6 +221,7 @@ class Story(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The Hub is well again, and somebody looks what is left to do."""
         self.world.between.calm()
+        self.world.disk.calm()
         for _ in range(TRIES):
             if not self.world.build(self.name):
                 break
@@ -195,3 +238,4 @@ def test_whatever_goes_wrong_what_is_published_is_complete_right_and_there_once(
     )  # fmt: skip
     run_state_machine_as_test(type("Told", (Story,), {"world": world}), settings=told)
     assert len(world.between.struck) >= STORIES // 2, "faults do happen"
+    assert world.disk.struck or not world.disk.mounted, "to the disk too"

@@ -6,9 +6,11 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.backend, pytest.mark.timeout(7200)]
 
 KILLS = 25
 PATIENCE = 1800.0  # seconds; only a hang takes so long, however busy the machine
+# A step that brought its worker down five times in a row is poison. Whoever is at a third try is left alone.
+SPARED = 3
 ROUND = Path(__file__).with_name("demo_round.py")
 
 
@@ -47,9 +51,25 @@ def descendants_of_the_world(root: Path) -> list[str]:
     return found
 
 
-def finished(root: Path) -> int:
-    """How many conversions and measurements this world's rounds have ended."""
-    return (root / "round.log").read_text(errors="replace").count(" took ")
+def tries(root: Path) -> int:
+    """How often in a row the unluckiest step of this world was begun and not ended."""
+    journal = root / "home" / "journal.sqlite"
+    if not journal.exists():
+        return 0
+    with closing(sqlite3.connect(journal, timeout=30)) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'phimill_tries'").fetchone():
+            return 0
+        return database.execute("SELECT max(tries) FROM phimill_tries").fetchone()[0] or 0
+
+
+def ended(process: subprocess.Popen[bytes], root: Path, moment: float) -> bool:
+    """Wait for the moment to kill. Whether the round ended before it came: then it is complete."""
+    deadline = time.monotonic() + PATIENCE
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+    while process.poll() is None and tries(root) >= SPARED and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return process.poll() is not None
 
 
 def end_state(root: Path, port: int) -> dict[str, Any]:
@@ -89,7 +109,7 @@ def test_killed_at_25_random_moments_the_hub_ends_as_after_an_undisturbed_round(
     shutil.copytree(base / "fresh", base / "calm")
     begun = time.monotonic()
     assert begin(base / "calm", port).wait(PATIENCE) == 0, (base / "calm" / "round.log").read_text()[-2000:]
-    latest = max(30.0, (time.monotonic() - begun) / 3)
+    latest = max(20.0, (time.monotonic() - begun) / 5)
     expected = end_state(base / "calm", port)
     assert len(expected["commits"]) == 8, "the repo's first commit and one per variant"
     assert list(expected["tags"]) == [demo.VERSION]
@@ -102,26 +122,15 @@ def test_killed_at_25_random_moments_the_hub_ends_as_after_an_undisturbed_round(
         number += 1
         root = base / f"stormy-{number}"
         shutil.copytree(base / "fresh", root)
-        stretch, done = 1, 0
-        while True:
-            process = begin(root, port)
-            try:
-                # A round that ends before its moment is complete; the storm goes on in the next world.
-                limit = moments.uniform(1, latest * stretch) if kills < KILLS else PATIENCE
-                code = process.wait(limit)
-                break
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-                # What is killed five times in a row is given up as poison. So it gets more time each time.
-                before, done = done, finished(root)
-                stretch = 1 if done > before else 2 * stretch
-                deadline = time.monotonic() + 120
-                while (left := descendants_of_the_world(root)) and time.monotonic() < deadline:
-                    time.sleep(0.1)
-                assert not left, f"kill {kills} left something running"
-        assert code == 0, f"seed {seed}, world {number}: " + (root / "round.log").read_text()[-3000:]
+        while not ended(process := begin(root, port), root, moments.uniform(1, latest) if kills < KILLS else PATIENCE):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            deadline = time.monotonic() + 120
+            while (left := descendants_of_the_world(root)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not left, f"kill {kills} left something running"
+        assert process.returncode == 0, f"seed {seed}, world {number}: " + (root / "round.log").read_text()[-3000:]
         found = end_state(root, port)
         differing = {path for path in expected["files"] if expected["files"][path] != found["files"].get(path)}
         assert found == expected, f"seed {seed}, world {number}: {differing}"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
 from types import SimpleNamespace
@@ -7,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from engine_worker import request, wait_until
 
-from bot import recipes
+from bot import logs, recipes
 from bot.builds import BuildRequest, Failure, Phase, VariantResult
 from bot.engine import Engine
 from bot.errors import BuildCancelled, HubUnreachable, PhimillError, UsageError
@@ -27,6 +29,30 @@ def test_a_build_is_queued_run_and_remembered(engine: Engine) -> None:
     assert (build.phase, build.results, build.person, build.failure) == (Phase.DONE, (result,), True, None)
     assert build.finished is not None
     assert build.finished >= build.created
+
+
+def test_what_is_logged_during_a_build_names_the_build(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    caplog.handler.setFormatter(logs.formatter(json=True, colors=False))
+
+    def run(_request: BuildRequest, steps: Steps) -> Outcome:
+        steps.run("convert gguf/int4", lambda: logging.getLogger("somewhere.else").info("It is made."))
+        steps.journal.write(steps.build, "info", "convert", "It was said.")
+        return Outcome(failure=Failure(code="gate_failed", message="No."))
+
+    build = engine.submit(request(), person=True)
+    with engine.working(run):
+        wait_until(lambda: engine.unfinished() == 0)
+    found = [line for line in map(json.loads, caplog.text.splitlines()) if "build" in line]
+    assert {(line["build"], line["repo"], line["backend"]) for line in found} == {
+        (build.id, "microsoft/Phi-1", "gguf")
+    }
+    assert [(line["event"], line.get("stage"), line.get("failure")) for line in found] == [
+        ("The build begins.", None, None),
+        ("It is made.", "convert gguf/int4", None),
+        ("It was said.", "convert", None),
+        ("The build is over.", None, "gate_failed"),
+    ]
 
 
 def test_the_same_request_at_the_same_time_is_one_build(engine: Engine) -> None:
@@ -142,7 +168,7 @@ def test_each_backend_has_a_line_of_its_own(engine: Engine) -> None:
 def test_builds_of_an_older_version_are_in_nobody_s_way(engine: Engine) -> None:
     """Their requests have another form; what they were to make is planned again."""
     old = {"repo": "microsoft/Phi-1", "backend": "gguf", "recipes": ["gguf/int4"], "version": "v1.0"}
-    engine._client.enqueue(
+    engine._store._client.enqueue(
         {"queue_name": "builds", "workflow_name": "build", "workflow_id": "0" * 32 + "-1", "app_version": "1"},
         old,
         False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,8 @@ from phi_repos import FolderHub, put
 
 from bot import catalog
 from bot.errors import BuildCancelled, HubUnreachable, NotEnoughRoom, SourceCorrupt, VerdictRefused
-from bot.fetch import fetch
-from bot.models import Release, RepoRef
+from bot.fetch import _Writer, fetch
+from bot.models import Release, RepoRef, SourceFile
 from bot.settings import Settings
 from bot.workspace import Workspace, parts_dir
 
@@ -205,3 +207,16 @@ def test_a_download_can_be_cancelled_and_gone_on_with(hub: Shaky, release: Relea
         fetch(hub, release, space, cancelled=lambda: bool(hub.starts))
     fetch(hub, release, space)
     assert space.sealed(space.source_dir(release)) is not None
+
+
+def test_a_disk_that_is_full_at_the_end_of_a_file_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = _Writer(tmp_path / "a.part", SourceFile(path="a", size=3, digest="0" * 40))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        writer.close()
+    assert writer._file.closed

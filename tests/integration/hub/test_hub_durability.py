@@ -6,49 +6,14 @@ import hashlib
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from hub_writer import REPO, check_whole, connect, write_until
 from huggingface_hub import HfApi
 
 from bot.localhub import HubInUseError, RunningHub
 from bot.localhub.hub import Hub
-
-REPO = "miller/m"
-
-
-def connect(hub: RunningHub) -> HfApi:
-    return HfApi(endpoint=hub.url, token=hub.token("miller"))
-
-
-# Commits three files that only belong together, two regular and one large, until it is killed.
-WRITER = """
-import random, sys
-from huggingface_hub import CommitOperationAdd, HfApi
-
-for number in range(int(sys.argv[1]), 10**9):
-    mark = str(number).encode()
-    weights = random.Random(number).randbytes(200_000) + mark
-    files = {"a.txt": mark, "b.txt": mark, "w.gguf": weights}
-    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    print(HfApi().create_commit("miller/m", operations, commit_message=str(number)).oid, flush=True)
-"""
-
-
-def write_until_killed(hub: RunningHub, home: Path, life: int) -> list[str]:
-    """Kill the Hub while a client commits; return the commits that the client was told of."""
-    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token("miller"), "HF_HOME": str(home)}
-    command = [sys.executable, "-c", WRITER, str(life * 1000)]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as writer:
-        assert writer.stdout is not None
-        told = [writer.stdout.readline().strip() for _ in range(2)]
-        time.sleep(random.Random(life).uniform(0.3, 0.8))
-        hub.kill()
-        writer.kill()  # or it would go on trying for a minute
-        return [*told, *writer.stdout.read().split()]
 
 
 def test_a_kill_during_commits_leaves_whole_commits_only(tmp_path: Path) -> None:
@@ -57,19 +22,10 @@ def test_a_kill_during_commits_leaves_whole_commits_only(tmp_path: Path) -> None
     for life in range(3):
         with RunningHub(root, process=True) as hub:
             connect(hub).create_repo(REPO, exist_ok=True)
-            acknowledged += write_until_killed(hub, tmp_path / "home", life)
+            acknowledged += write_until(hub.kill, hub, tmp_path / "home", life)
 
     with RunningHub(root, process=True) as hub:
-        api = connect(hub)
-        commits = api.list_repo_commits(REPO)
-        assert {commit.commit_id for commit in commits} >= set(acknowledged)
-        assert len(acknowledged) > 3
-        for commit in commits[:-1]:
-            for name in ("a.txt", "b.txt"):
-                path = api.hf_hub_download(REPO, name, revision=commit.commit_id, cache_dir=tmp_path / "cache")
-                assert Path(path).read_text() == commit.title
-            path = api.hf_hub_download(REPO, "w.gguf", revision=commit.commit_id, cache_dir=tmp_path / "cache")
-            assert Path(path).read_bytes().endswith(commit.title.encode())
+        check_whole(connect(hub), acknowledged, tmp_path / "cache")
         assert not [path for path in (root / "tmp").rglob("*") if path.is_file()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from bot.localhub import HubConfig
 from bot.localhub.auth import identify
 from bot.localhub.commits import is_large
 from bot.localhub.config import hash_token
-from bot.localhub.database import Database
+from bot.localhub.database import SCHEMA_VERSION, Database, HubTooNewError
 from bot.localhub.errors import BadRequestError, InvalidTokenError, TooLargeError
 from bot.localhub.store import BlobStore, BlobWriter
 
@@ -63,6 +64,29 @@ def test_a_failed_write_is_undone_and_a_reader_sees_one_state(tmp_path: Path) ->
     with db.read() as reader:
         assert reader.execute("SELECT count(*) FROM commits").fetchone()[0] == 1
     db.close()
+
+
+def test_records_from_before_they_had_a_version_open_and_get_one(tmp_path: Path) -> None:
+    Database(tmp_path / "db").close()
+    with closing(sqlite3.connect(tmp_path / "db")) as old:
+        old.execute("PRAGMA user_version = 0")
+        old.execute("INSERT INTO repos VALUES ('r', 'model', 'o', 'n', 0, '', NULL, '')")
+        old.commit()
+    db = Database(tmp_path / "db")
+    with db.read() as reader:
+        assert reader.execute("SELECT name FROM repos").fetchone()[0] == "n"
+        assert reader.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+    db.close()
+
+
+def test_records_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
+    Database(tmp_path / "db").close()
+    with closing(sqlite3.connect(tmp_path / "db")) as newer:
+        newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(HubTooNewError, match="newer phimill"):
+        Database(tmp_path / "db")
+    with closing(sqlite3.connect(tmp_path / "db")) as newer:
+        assert newer.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION + 1
 
 
 def test_accounts_made_by_another_process_are_seen_at_once(tmp_path: Path) -> None:
