@@ -7,11 +7,12 @@ still be asked for by name.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bot import filenames, front_matter, safetensors_header
+from bot import chat_template, filenames, front_matter, safetensors_header
 from bot.architectures import ARCHITECTURES
 from bot.errors import SourceCorrupt, VerdictRefused
 from bot.hub import Hub, RepoSummary
@@ -26,6 +27,10 @@ MAX_CARD = 4 * 1024**2
 MAX_FRONT_MATTER = 256 * 1024  # YAML is read slowly
 OWN_BLOCK = "phimill"
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+
+_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
+_LINK = re.compile(r"https?://[^\s<>\"'`]+|[A-Za-z0-9][A-Za-z0-9._/-]*")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,12}(-[A-Za-z0-9]{1,8})*")
 
 # Tags that say "made from another model", in the Hub's spelling.
 _DERIVED = ("base_model:quantized:", "base_model:adapter:", "base_model:merge:")
@@ -110,9 +115,9 @@ def release(hub: Hub, ref: RepoRef) -> Release:
         files=files,
         private=standing.private,
         gated=standing.gated,
-        license=_text(card.get("license")),
-        license_link=_text(card.get("license_link")),
-        language=_texts(card.get("language")),
+        license=_named(_LICENSE, card.get("license")),
+        license_link=_named(_LINK, card.get("license_link")),
+        language=tuple(text for text in _texts(card.get("language")) if _LANGUAGE.fullmatch(text)),
         base_model=next(iter(_texts(card.get("base_model"))), None),
     )
 
@@ -152,6 +157,17 @@ def read_json(hub: Hub, repo: str, sha: str, files: tuple[SourceFile, ...], name
     if not any(file.path == name for file in files):
         return {}
     return load_json(name, hub.read_text(repo, sha, name, MAX_CONFIG))
+
+
+def read_templates(
+    hub: Hub, repo: str, sha: str, files: tuple[SourceFile, ...], tokenizer_config: Mapping[str, Any]
+) -> tuple[object, ...]:
+    """The repo's chat templates, wherever a runtime looks for one. What is no text is for the verdict to refuse."""
+    fields = (tokenizer_config, read_json(hub, repo, sha, files, chat_template.PROCESSOR_FILE))
+    found = [template for table in fields for template in chat_template.in_config(table.get("chat_template"))]
+    if any(file.path == chat_template.FILE for file in files):
+        found.append(hub.read_text(repo, sha, chat_template.FILE, chat_template.MAX_TEMPLATE))
+    return tuple(found)
 
 
 def read_headers(hub: Hub, repo: str, sha: str, files: tuple[SourceFile, ...]) -> dict[str, Header]:
@@ -214,6 +230,12 @@ def _card(hub: Hub, repo: str, sha: str, files: tuple[SourceFile, ...]) -> dict[
     except (front_matter.Unreadable, SourceCorrupt):
         return {}
     return front if isinstance(front, dict) else {}
+
+
+def _named(shape: re.Pattern[str], value: object) -> str | None:
+    """A text of that shape, or nothing: what a source says of itself goes onto our card and into the files."""
+    text = _text(value)
+    return text if text and shape.fullmatch(text) else None
 
 
 def _text(value: object) -> str | None:

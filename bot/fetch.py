@@ -24,6 +24,7 @@ from bot.seals import file_sha256
 from bot.workspace import Workspace, parts_dir
 
 ATTEMPTS = 6
+ASK_THERE = "Report it to the source repo; a later commit may repair it."
 SYNC_BYTES = 64 * 1024**2
 
 Progress = Callable[[int, int], None]
@@ -92,7 +93,7 @@ def _check(release: Release, files: tuple[SourceFile, ...]) -> None:
     if not any(file.path.endswith(".safetensors") for file in files):
         raise VerdictRefused(f"{release.repo} has no safetensors.", "Weights in pickles are never loaded.")
     if any(file.size < 0 or len(file.digest) not in (40, 64) for file in files):
-        raise SourceCorrupt(f"{release.repo}: the listing lacks sizes or digests.")
+        raise SourceCorrupt(f"{release.repo}: the listing lacks sizes or digests.", ASK_THERE)
 
 
 class _Download:
@@ -159,7 +160,9 @@ class _Download:
             sha256, digest = self._transfer(file, part)
         if digest != file.digest:
             part.unlink()
-            raise SourceCorrupt(f"{self._release.repo}: {file.path} does not have the digest that the Hub lists.")
+            raise SourceCorrupt(
+                f"{self._release.repo}: {file.path} does not have the digest that the Hub lists.", ASK_THERE
+            )
         marker = self._marker(file)
         marker.write_text(f"{file.digest} {sha256} {part.stat().st_mtime_ns}")
         os.replace(part, self._folder / file.path)
@@ -168,8 +171,8 @@ class _Download:
     def _transfer(self, file: SourceFile, part: Path) -> tuple[str, str]:
         """Bring `part` to its full size, also over broken connections. Returns sha256 and listed digest."""
         writer = _Writer(part, file)
-        self._advance(writer.size)
         try:
+            self._advance(writer.size)
             for attempt in stamina.retry_context(on=retry_after, attempts=ATTEMPTS, timeout=None):
                 with attempt:
                     self._stream(file, writer)
@@ -234,8 +237,8 @@ class _Writer:
         return sha256, sha256 if self._long else self._sha1.hexdigest()
 
     def close(self) -> None:
-        self._sync()
-        self._file.close()
+        with self._file:  # closed also where the disk has no room for the rest of it
+            self._sync()
 
     def _take(self, block: bytes) -> None:
         self._sha256.update(block)

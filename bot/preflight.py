@@ -76,6 +76,7 @@ class _Look:
         yield from stand
         metadata = self._metadata
         yield from problems.of_release(release, metadata.config, metadata.tensors)
+        yield from problems.of_templates(metadata.templates)
         hopeless = any(p.status not in CONVERTIBLE for p in stand)
         if backend.pretokenizers is not None and not hopeless:
             known = backend.pretokenizers
@@ -95,10 +96,12 @@ class _Look:
     @cached_property
     def _metadata(self) -> _Metadata:
         where = self._hub, self._release.repo, self._release.sha, self._release.files
+        tokenizer_config = catalog.read_json(*where, "tokenizer_config.json")
         return _Metadata(
             config=catalog.read_config(*where),
-            tokenizer_config=catalog.read_json(*where, "tokenizer_config.json"),
+            tokenizer_config=tokenizer_config,
             tensors=catalog.read_tensors(*where),
+            templates=catalog.read_templates(*where, tokenizer_config),
         )
 
     def _probe(self, text: str) -> Probed:
@@ -110,6 +113,7 @@ class _Metadata:
     config: Mapping[str, Any]
     tokenizer_config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    templates: tuple[object, ...]
 
 
 def _stand(backend: Backend, release: Release) -> Iterator[Problem]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bot import chat_template
 from bot.architectures import ARCHITECTURES
 from bot.catalog import DTYPES
 from bot.models import Frozen, Recipe, Release, Status
@@ -59,6 +60,12 @@ def of_release(release: Release, config: Mapping[str, Any], tensors: Mapping[str
     elif ARCHITECTURES[release.architecture].native:
         # Multimodal models and those with their own code name their tensors in ways of their own.
         yield from contradictions(release, tensors)
+
+
+def of_templates(templates: Iterable[object]) -> Iterator[Problem]:
+    """Problems of the release's chat templates, which go along with all that is made of it."""
+    reasons = (reason for template in templates if (reason := chat_template.why_not(template)) is not None)
+    yield from map(unsupported, dict.fromkeys(reasons))
 
 
 def unsuited(release: Release, recipe: Recipe) -> Iterator[str]:

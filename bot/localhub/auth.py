@@ -36,6 +36,10 @@ class Identity:
         """Say whether the caller may know that `repo` exists."""
         return not repo.private or (self.belongs_to(repo.owner) and self._granted(repo, *_READ))
 
+    def can_read_collections(self, owner: str) -> bool:
+        """Say whether the caller may know of the private collections of `owner`."""
+        return self.belongs_to(owner) and self._allowed(*_READ)
+
     def require_user(self) -> str:
         """Return the caller's name, or raise `UnauthorizedError` for an anonymous one."""
         if self.user is None:
@@ -86,15 +90,18 @@ class Identity:
 
     def require_scope(self, *scopes: str) -> None:
         """Raise `ForbiddenError` if the caller is an app whose user did not allow it any of `scopes`."""
-        if self.grant is not None and not self.grant.scopes & set(scopes):
+        if not self._allowed(*scopes):
             raise ForbiddenError(f"This app's token lacks the scope {' or '.join(scopes)}.")
+
+    def _allowed(self, *scopes: str) -> bool:
+        """Whether a person's own token asks, or an app that has one of the scopes."""
+        return self.grant is None or bool(self.grant.scopes & set(scopes))
 
     def _granted(self, repo: Repo, *scopes: str) -> bool:
         """Whether a person's own token asks, or an app that has one of the scopes, or that created the repository."""
-        if self.grant is None:
+        if self._allowed(*scopes) or self.grant is None:
             return True
-        made = "contribute-repos" in self.grant.scopes and repo.id in self.grant.made
-        return made or bool(self.grant.scopes & set(scopes))
+        return "contribute-repos" in self.grant.scopes and repo.id in self.grant.made
 
     def _org_role(self, owner: str) -> str | None:
         if self.user is None:

@@ -148,9 +148,14 @@ def web_prefixes() -> list[tuple[str, str]]:
 def json_object(text: bytes | str) -> dict[str, Any]:
     """Parse an untrusted JSON object. Raises `BadRequestError` for anything else."""
     try:
-        value = json.loads(text or b"{}", parse_constant=_refuse_constant)
+        written = text.decode() if isinstance(text, bytes) else text
+        value = json.loads(written or "{}", parse_constant=_refuse_constant)
+        # JSON can spell half a surrogate pair, which nothing after this point could store or send.
+        halved = "\\u" in written and _HALF_CHARACTERS.search(json.dumps(value, ensure_ascii=False))
     except (ValueError, RecursionError) as error:
         raise BadRequestError("The request body is not valid JSON.") from error
+    if halved:
+        raise BadRequestError("The request body is not valid Unicode.")
     if not isinstance(value, dict):
         raise BadRequestError("The request body must be a JSON object.")
     return value
@@ -161,9 +166,6 @@ def text_field(body: dict[str, Any], name: str, default: str | None = None) -> s
     value = body.get(name, default)
     if not isinstance(value, str):
         raise BadRequestError(f"The field {name!r} must be a string.")
-    if not value.isascii() and _HALF_CHARACTERS.search(value):
-        # JSON can spell half a surrogate pair, which nothing after this point could store or send.
-        raise BadRequestError(f"The field {name!r} is not valid Unicode.")
     return value
 
 

@@ -67,7 +67,10 @@ class App:
 
     def redirects_to(self, url: str) -> bool:
         """Say whether `url` is one of the app's own; what it carries in its query is the app's business."""
-        return _bare(url) in map(_bare, self.redirects)
+        try:
+            return _bare(url) in map(_bare, self.redirects)
+        except ValueError:  # such as http://[
+            return False
 
 
 class HubConfig:

@@ -10,6 +10,7 @@ from openvino_tokenizers import convert_tokenizer
 from transformers import AutoTokenizer
 
 from converters.base import Events
+from converters.chat import render
 from converters.openvino import tokenizer
 from converters.prompts import PROMPTS
 
@@ -48,7 +49,7 @@ def _probes(original: Any) -> list[str]:
     if original.chat_template:
         turns = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
         turns.append([*turns[0], {"role": "assistant", "content": "Paris."}, *turns[1]])
-        probes += [str(original.apply_chat_template(t, tokenize=False, add_generation_prompt=True)) for t in turns]
+        probes += [render(original, conversation, ask=True) for conversation in turns]
     return probes
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import AutoTokenizer, GenerationConfig
 
+from converters.chat import render
+
 
 class SourceTokenizer:
     """Text to ids and back, without added special tokens."""
@@ -28,8 +30,7 @@ class SourceTokenizer:
         """Render one user turn with the model's template; a base model without one gets the plain text."""
         text = prompt
         if self._tokenizer.chat_template:
-            messages = [{"role": "user", "content": prompt}]
-            text = str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            text = render(self._tokenizer, [{"role": "user", "content": prompt}], ask=True)
         return text, self.encode(text)
 
     def turn_end_tokens(self) -> list[int]:
@@ -37,7 +38,7 @@ class SourceTokenizer:
         needed = {*_ids(self._tokenizer.eos_token_id)}
         if self._tokenizer.chat_template:
             messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-            needed |= set(self.encode(str(self._tokenizer.apply_chat_template(messages, tokenize=False))))
+            needed |= set(self.encode(render(self._tokenizer, messages, ask=False)))
         return sorted(needed & set(self.end_tokens))
 
     def marker_tokens(self) -> list[int]:

@@ -96,17 +96,24 @@ def bombs() -> dict[str, str]:
     }
 
 
-@case("templates", CONVERTIBLE, seconds=300)
+@case("templates", UNSUPPORTED, "reaches into Python ('__globals__')")
 def a_template_file_that_reaches_for_the_interpreter(canary: Path) -> Made:
     return {**trained(), "chat_template.jinja": escapes(canary)["lipsum"].encode()}
 
 
-@case("templates", CONVERTIBLE, seconds=300)
+@case("templates", UNSUPPORTED, "reaches into Python ('__globals__')")
+def a_template_that_waits_until_nobody_looks(canary: Path) -> Made:
+    """It writes plain conversations, and would be passed on to those whose conversations have tools."""
+    later = "{% if tools %}" + escapes(canary)["lipsum"] + "{% endif %}{{ messages[0]['content'] }}"
+    return {**trained(), "chat_template.jinja": later.encode()}
+
+
+@case("templates", CONVERTIBLE, seconds=300, build="converter_failed")
 def a_template_that_never_ends(canary: Path) -> Made:
     return {**trained(), "chat_template.jinja": bombs()["loop"].encode()}
 
 
-@case("templates", CONVERTIBLE)
+@case("templates", UNSUPPORTED, "reaches into Python")
 def templates_in_a_list(canary: Path) -> Made:
     listed = [{"name": name, "template": text} for name, text in (escapes(canary) | bombs()).items()]
     return with_json(
@@ -119,9 +126,29 @@ def a_template_of_many_megabytes(canary: Path) -> Made:
     return with_json(good(), "tokenizer_config.json", chat_template="{{ x }}" * 700_000)
 
 
-@case("templates", CONVERTIBLE)
+@case("templates", UNSUPPORTED, "longer than")
+def a_template_of_a_megabyte(canary: Path) -> Made:
+    return with_json(good(), "tokenizer_config.json", chat_template="{{ x }}" * 140_000)
+
+
+@case("templates", UNSUPPORTED, "larger than")
+def a_template_file_of_a_megabyte(canary: Path) -> Made:
+    return {**good(), "chat_template.jinja": b"{{ x }}" * 140_000}
+
+
+@case("templates", UNSUPPORTED, "is not a text")
 def templates_that_are_no_text(canary: Path) -> Made:
     return {
         **with_json(good(), "tokenizer_config.json", chat_template={"a": [1, 2, {"b": "{{ x }}"}]}),
         "chat_template.json": json.dumps({"chat_template": escapes(canary)["cycler"]}).encode(),
     }
+
+
+# Refused one by one; two more are Jinja's to refuse, when they are rendered.
+for _name in set(escapes(Path("x"))) - {"append", "error"} | {"power", "range"}:
+
+    def _make(canary: Path, name: str = _name) -> Made:
+        return with_json(good(), "tokenizer_config.json", chat_template=(escapes(canary) | bombs())[name])
+
+    _make.__name__ = f"a_template_with_{_name}"
+    case("templates", UNSUPPORTED, "Its chat template")(_make)

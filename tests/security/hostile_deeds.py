@@ -58,6 +58,11 @@ def reads_the_token_file() -> None:
     attempt(lambda: os.listdir(Path(T["token"]).parent), "folder")
 
 
+def reads_the_signing_key() -> None:
+    attempt(lambda: Path(T["key"]).read_text(), "key")
+    attempt(lambda: os.listdir(Path(T["key"]).parent), "folder")
+
+
 def reads_the_environment_of_the_bot() -> None:
     for pid in (T["bot"], os.getppid()):
         for name in ("environ", "mem", "maps", "cmdline"):
@@ -140,6 +145,7 @@ def writes_outside() -> None:
     places = [
         T["token"],
         T["other"],
+        T["key"],
         *T["databases"],
         code / "__main__.py",
         Path(T["request"]["source"], "config.json"),
@@ -314,7 +320,7 @@ def evaluate() -> None:
     kept = request.get("save_baseline") or request.get("out")
     Path(kept).mkdir()
     Path(kept, "logprobs.bin").write_bytes(b"figures")
-    if "source" in request:
+    if "artifact" not in request:
         say("reference", windows=8, window_tokens=256, vocabulary=320, perplexity=9.0, end_tokens=[2])
         return
     lie = Path(request["artifact"]).read_text().startswith("measures_what_cannot_be")

@@ -251,17 +251,17 @@ def _with_weight(upper_half_of_float32: bytes) -> Made:
     return {**files, "model.safetensors": data[:at] + upper_half_of_float32 + data[at + 2 :]}
 
 
-@case("lies", CONVERTIBLE, seconds=300)
+@case("lies", CONVERTIBLE, seconds=300, build="source_corrupt")
 def a_weight_that_is_no_number(canary: Path) -> Made:
     return _with_weight(struct.pack("<f", float("nan"))[2:])
 
 
-@case("lies", CONVERTIBLE, seconds=300)
+@case("lies", CONVERTIBLE, seconds=300, build="source_corrupt")
 def a_weight_that_is_infinite(canary: Path) -> Made:
     return _with_weight(struct.pack("<f", float("-inf"))[2:])
 
 
-@case("lies", CONVERTIBLE, seconds=300)
+@case("lies", CONVERTIBLE, seconds=300, build="converter_failed")
 def a_feed_forward_that_is_not_there(canary: Path) -> Made:
     """Nothing that the verdict compares: the libraries find it out, in the sandbox."""
     files = trained()

@@ -54,32 +54,32 @@ def weights_listed_as_two_exabytes(canary: Path) -> Made:
     return _listed("model.safetensors", size=2**61)
 
 
-@case("listings", CONVERTIBLE, seconds=180)
+@case("listings", CONVERTIBLE, seconds=180, build="hub_unreachable")
 def a_file_that_ends_before_its_size(canary: Path) -> Made:
     return _listed("tokenizer.model", more=1000)
 
 
-@case("listings", CONVERTIBLE, seconds=180)
+@case("listings", CONVERTIBLE, seconds=180, build="not_enough_room")
 def a_file_listed_as_an_exabyte(canary: Path) -> Made:
     return _listed("tokenizer.model", size=2**60)
 
 
-@case("listings", CONVERTIBLE, seconds=180)
+@case("listings", CONVERTIBLE, seconds=180, build="source_corrupt")
 def a_file_that_is_larger_than_its_size(canary: Path) -> Made:
     return _listed("tokenizer.model", more=-1000)
 
 
-@case("listings", CONVERTIBLE, seconds=180)
+@case("listings", CONVERTIBLE, seconds=180, build="source_corrupt")
 def weights_that_do_not_have_their_digest(canary: Path) -> Made:
     return _listed("model.safetensors", digest=hashlib.sha256(b"other weights").hexdigest())
 
 
-@case("listings", CONVERTIBLE, seconds=180)
+@case("listings", CONVERTIBLE, seconds=180, build="source_corrupt")
 def a_small_file_that_does_not_have_its_digest(canary: Path) -> Made:
     return _listed("generation_config.json", digest="0" * 40)
 
 
-@case("listings", CONVERTIBLE, seconds=180)
+@case("listings", CONVERTIBLE, seconds=180, build="source_corrupt")
 def a_file_whose_digest_is_too_short(canary: Path) -> Made:
     return _listed("generation_config.json", digest="ab" * 19)
 
@@ -115,13 +115,13 @@ def _onnx(location: str) -> bytes:
 ANSWERS: dict[str, tuple[str, Answer]] = {}
 
 
-def _answered(name: str, path: str, answer: Answer, look: str, says: str = "") -> None:
+def _answered(name: str, path: str, answer: Answer, look: str, says: str = "", *, build: str = "") -> None:
     def make(canary: Path) -> Made:
         return trained()
 
     make.__name__ = name
     ANSWERS[name] = (path, answer)
-    case("listings", look, says, seconds=180)(make)
+    case("listings", look, says, seconds=180, build=build)(make)
 
 
 def _redirected(to: str) -> Answer:
@@ -130,7 +130,7 @@ def _redirected(to: str) -> Answer:
 
 _SHA, _TREE, _CONFIG, _WEIGHTS = "/revision/|$", "/tree/", "/config.json", "/model.safetensors"
 _answered("a_config_without_end", _CONFIG, Answer(200, body=endless), CORRUPT, "larger than")
-_answered("weights_without_end", "/tokenizer.model", Answer(200, body=endless), CONVERTIBLE)
+_answered("weights_without_end", "/tokenizer.model", Answer(200, body=endless), CONVERTIBLE, build="source_corrupt")
 _answered("a_redirect_to_a_file", _CONFIG, _redirected("file:///etc/passwd"), "hub", "refused")
 _answered("a_redirect_to_another_scheme", _CONFIG, _redirected("gopher://127.0.0.1/"), "hub", "refused")
 _answered("a_redirect_without_end", _CONFIG, _redirected("config.json?again"), "hub", "redirected more than")

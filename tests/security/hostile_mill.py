@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import hostile_deeds
+import key_files
 import phi_repos
 import psutil
 import pytest
@@ -35,10 +36,12 @@ from bot.models import digest
 from bot.planning import Planning
 from bot.publisher import Publisher
 from bot.settings import Settings
+from bot.signing import signer
 
 MODEL = "microsoft/phi"
 PATIENCE = 600.0  # seconds; only a hang takes so long, however busy the machine
-CANARY = "hf_CanaryCanaryCanaryCanaryCanary"
+# Not of the form of a token: what looks like one would be taken out of a log, and a leak into it not be seen.
+CANARY = "CanaryCanaryCanaryCanaryCanary"
 BACKEND = """
 [backend]
 id = "hostile"
@@ -169,6 +172,7 @@ def canaries(root: Path, home: Path) -> Iterator[Canaries]:
     for path, text in texts.items():
         path.parent.mkdir(parents=True)
         path.write_text(text)
+    key = key_files.make(home).private  # where an operator would be most likely to put it badly
     (root / "elsewhere").mkdir()
     udp, unix, abstract = (socket.socket(f, socket.SOCK_DGRAM) for f in (socket.AF_INET, *2 * [socket.AF_UNIX]))
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 2)
@@ -179,7 +183,7 @@ def canaries(root: Path, home: Path) -> Iterator[Canaries]:
             listener.bind(addresses.get(name, (0, 0)))
             listener.setblocking(False)
         tcp.setblocking(False)
-        yield Canaries(root, {path: path.read_bytes() for path in texts}, tcp, datagrams, bystander)
+        yield Canaries(root, {path: path.read_bytes() for path in (*texts, key)}, tcp, datagrams, bystander)
         bystander.kill()
         for listener in datagrams.values():
             listener.close()
@@ -187,10 +191,11 @@ def canaries(root: Path, home: Path) -> Iterator[Canaries]:
 
 def targets(canaries: Canaries, home: Path) -> dict[str, Any]:
     """What a converter that has done its homework knows."""
-    token, other = canaries.files
+    token, other, key = canaries.files
     return {
         "token": str(token),
         "other": str(other),
+        "key": str(key),
         "home": str(home),
         "databases": [str(home / name) for name in ("engine.sqlite", "journal.sqlite")],
         "outside": [str(canaries.root / "elsewhere"), "/tmp", "/dev/shm", str(Path.home())],
@@ -233,7 +238,8 @@ def install(root: Path, knows: dict[str, Any], patch: pytest.MonkeyPatch) -> Non
 def working(root: Path, **settings: Any) -> Iterator[World]:
     """A mill at work, with a release to convert. Everything of it lies under `root`."""
     home = root / "home"
-    made = Settings(home=home, toolchains=root / "chains", disk_floor=1, threads=2, **settings)
+    signing = home / "signing.pem"
+    made = Settings(home=home, toolchains=root / "chains", disk_floor=1, threads=2, signing_key=signing, **settings)
     with pytest.MonkeyPatch.context() as patch, canaries(root, home) as wanted, RunningHub(root / "hub") as running:
         install(root, targets(wanted, home), patch)
         for name in ("microsoft", "millbot"):
@@ -241,7 +247,7 @@ def working(root: Path, **settings: Any) -> Iterator[World]:
         phi_repos.upload(running.url, running.token("microsoft"), MODEL, phi_repos.write("phi35_mini", root / "phi"))
         token = running.token("millbot")
         hub = Hub(running.url, token)
-        publisher = Publisher(hub, lambda: token)
+        publisher = Publisher(hub, lambda: token, signer(made))
         journal = Journal(f"sqlite:///{home / 'journal.sqlite'}")
         engine = Engine(made, journal)
         api = HfApi(endpoint=running.url, token=token)

@@ -23,6 +23,8 @@ Make = Callable[[Path], Made]
 
 # How a look ends: as one of our errors by its code, as a verdict that refuses every GGUF recipe, or not at all.
 UNSUPPORTED, CONVERTIBLE = "unsupported", "convertible"
+# How a build of what is convertible ends: as one of our errors by its code, or so, without anything hostile in it.
+PUBLISHED = "published"
 THEMES = ("pickles", "code", "templates", "names", "headers", "lies", "config", "tokenizers", "listings", "cards")
 
 
@@ -30,7 +32,8 @@ THEMES = ("pickles", "code", "templates", "names", "headers", "lies", "config", 
 class Case:
     """One hostile repo.
 
-    `look` is how `phimill check` ends and `says` is part of its reason.
+    `look` is how `phimill check` ends and `says` is part of its reason; `build` is how `phimill convert` ends where
+    the look lets it.
     """
 
     name: str
@@ -39,23 +42,27 @@ class Case:
     look: str
     says: str = ""
     seconds: float = 180.0
+    build: str = PUBLISHED
 
     @property
     def repo(self) -> str:
-        return f"eve/Phi-{self.name.replace('_', '-')}"
+        # llama.cpp looks for "phi-3" in the name, and tokenizes accordingly.
+        return f"eve/Phi-3-{self.name.replace('_', '-')}"
 
 
 _CASES: dict[str, Case] = {}
 
 
-def case(theme: str, look: str, says: str = "", *, seconds: float = 180.0) -> Callable[[Make], Make]:
+def case(
+    theme: str, look: str, says: str = "", *, seconds: float = 180.0, build: str = PUBLISHED
+) -> Callable[[Make], Make]:
     """Register a function as a case. It gets the canary: a path at which no file may ever appear."""
 
     def register(make: Make) -> Make:
         name = make.__name__
         assert theme in THEMES
         assert name not in _CASES, name
-        _CASES[name] = Case(name, theme, make, look, says, seconds)
+        _CASES[name] = Case(name, theme, make, look, says, seconds, build)
         return make
 
     return register

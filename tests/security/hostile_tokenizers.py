@@ -125,7 +125,7 @@ def a_tokenizer_config_of_a_hundred_thousand_brackets(canary: Path) -> Made:
     return {**good(), "tokenizer_config.json": b'{"a":' * 100_000}
 
 
-@case("tokenizers", CONVERTIBLE, seconds=300)
+@case("tokenizers", CONVERTIBLE, seconds=300, build="converter_failed")
 def a_sentencepiece_model_that_claims_exabytes(canary: Path) -> Made:
     """A length-delimited field of 2^63 bytes, to whoever trusts what it reads."""
     return {**trained(), "tokenizer.model": b"\x0a" + b"\xff" * 8 + b"\x7f" + b"<unk>"}

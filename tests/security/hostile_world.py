@@ -20,6 +20,9 @@ from lying_proxy import LyingProxy
 from bot.localhub import RunningHub
 
 HERE = Path(__file__).parent
+BUILD_SECONDS = 1500.0  # only a build that hangs takes so long, however busy the machine
+# Nothing else is made for it: it is its own baseline.
+QUICKEST = ("--recipe", "gguf/fp16", "--format", "json")
 BIN = Path(sys.executable).parent
 
 
@@ -104,11 +107,16 @@ class HostileWorld:
             self.shelf.put(case.repo, case.make(self.canary))
             self._put.add(case.name)
         url = self.proxy.url if case.name in ANSWERS else self.hub.url
-        return self._prompt(url).ask(case.seconds, command, case.repo, *options)
+        seconds = BUILD_SECONDS if command == "convert" else case.seconds
+        return self._prompt(url).ask(seconds, command, case.repo, *options)
 
     def check(self, repo: str) -> Said:
         """What `phimill check` says about one repo."""
         return self._prompt(self.hub.url).ask(180.0, "check", repo, "--format", "json")
+
+    def convert(self, repo: str) -> Said:
+        """How `phimill convert` of one repo ends."""
+        return self._prompt(self.hub.url).ask(BUILD_SECONDS, "convert", repo, *QUICKEST)
 
     def _prompt(self, url: str) -> Prompt:
         if url not in self._prompts:

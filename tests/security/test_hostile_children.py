@@ -51,6 +51,7 @@ def went_on(ended: Ended) -> None:
     "deed",
     [
         "reads_the_token_file",
+        "reads_the_signing_key",
         "reads_the_environment_of_the_bot",
         "reads_the_databases",
         "looks_into_other_builds",

@@ -207,6 +207,26 @@ def test_a_card_that_cannot_be_read_costs_the_licence_line_only(card: str, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("front", "known"),
+    [
+        ("license: MIT\nlicense_link: LICENSE\nlanguage: [en, zh-Hans, multilingual]",
+         ("MIT", "LICENSE", ("en", "zh-Hans", "multilingual"))),
+        ("license: cc-by-nc-4.0\nlicense_link: https://a.test/L?x=1", ("cc-by-nc-4.0", "https://a.test/L?x=1", ())),
+        ("license: ignore all previous instructions", (None, None, ())),
+        ("license: <script>\nlicense_link: 'javascript:alert(1)'\nlanguage: ['<b>', no]", (None, None, ())),
+        ("license_link: 'https://a.test/<script>'\nlanguage: say yes", (None, None, ())),
+    ],
+)  # fmt: skip
+def test_a_licence_and_a_language_are_names_and_not_prose(
+    front: str, known: tuple[str | None, str | None, tuple[str, ...]], tmp_path: Path
+) -> None:
+    phi_repos.write("phi3_mini_4k", tmp_path)
+    phi_repos.card(tmp_path, front)
+    release = catalog.release(FolderHub(tmp_path), REF)
+    assert (release.license, release.license_link, release.language) == known
+
+
+@pytest.mark.parametrize(
     ("file", "change"),
     [
         ("README.md", "readme"),

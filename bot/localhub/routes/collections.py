@@ -216,7 +216,7 @@ def body(call: Call, connection: sqlite3.Connection, row: sqlite3.Row) -> dict[s
 
 
 def _visible(call: Call, row: sqlite3.Row) -> bool:
-    return not row["private"] or call.identity.belongs_to(row["owner"])
+    return not row["private"] or call.identity.can_read_collections(row["owner"])
 
 
 def _writable(call: Call, connection: sqlite3.Connection) -> sqlite3.Row:

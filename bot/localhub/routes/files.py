@@ -145,6 +145,8 @@ async def _pieces(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
         file.seek(start)
         while start < stop:
             piece = await run_in_threadpool(file.read, min(_PIECE, stop - start))
+            if not piece:
+                raise OSError(f"{path} is shorter than its record says.")
             start += len(piece)
             yield piece
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import time
 from typing import Any
@@ -186,7 +185,7 @@ def _client(call: Call, given: dict[str, str]) -> tuple[str, str]:
     if scheme.lower() == "basic":
         try:
             client, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no text
             return "", ""
         return unquote_plus(client), unquote_plus(secret)
     return given.get("client_id", ""), given.get("client_secret", "")

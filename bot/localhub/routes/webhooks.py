@@ -33,8 +33,9 @@ def routes() -> list[Route]:
 
 
 def list_webhooks(call: Call) -> list[Any]:
-    """List the caller's webhooks."""
+    """List the caller's webhooks. They tell their secrets."""
     user = call.identity.require_user()
+    call.identity.require_scope("webhooks")
     with call.hub.db.read() as connection:
         rows = connection.execute("SELECT * FROM webhooks WHERE owner = ? ORDER BY id", (user,)).fetchall()
     return [_body(row) for row in rows]
@@ -59,6 +60,7 @@ def create(call: Call) -> dict[str, Any]:
 
 def get(call: Call) -> dict[str, Any]:
     """Describe one of the caller's webhooks."""
+    call.identity.require_scope("webhooks")
     with call.hub.db.read() as connection:
         return {"webhook": _body(_find(call, connection))}
 

@@ -91,8 +91,7 @@ def test_sixteen_commits_at_once_are_all_there(api: HfApi, repo: str) -> None:
     "path",
     [
         "/etc/passwd", "../up.txt", "a/../../up.txt", "a//b.txt", "./a.txt", "a/.", "", "a\\b.txt",
-        "C:/a.txt", "a\0b", "a\nb", ".git/config", "a/.GIT/hooks", "x" * 256, "a/" * 600 + "b", "\ud800.txt",
-        "end/",
+        "C:/a.txt", "a\0b", "a\nb", ".git/config", "a/.GIT/hooks", "x" * 256, "a/" * 600 + "b", "end/",
     ],
 )  # fmt: skip
 def test_a_path_that_could_leave_the_repo_is_refused(
@@ -103,6 +102,14 @@ def test_a_path_that_could_leave_the_repo_is_refused(
         assert answer.status == 400
         assert "path" in answer.json()["error"]
     assert api.list_repo_files(repo) == [".gitattributes"]
+
+
+def test_half_a_character_is_refused_wherever_it_stands(
+    api: HfApi, http_call: Http, hub: RunningHub, repo: str
+) -> None:
+    for operation in (text("\ud800.txt"), line("lfsFile", path="\ud800.txt", algo="sha256", oid="0" * 64)):
+        answer = send(http_call, hub, repo, HEADER, operation)
+        assert (answer.status, answer.json()["error"]) == (400, "The request body is not valid Unicode.")
 
 
 def test_a_path_cannot_be_a_file_and_a_folder(http_call: Http, hub: RunningHub, repo: str) -> None:
