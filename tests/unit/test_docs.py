@@ -65,6 +65,10 @@ def test_every_dependency_is_listed_with_a_reason() -> None:
     assert listed("Development") == named(project["optional-dependencies"]["dev"])
 
 
+def test_every_tool_of_the_supply_chain_is_listed_with_a_reason() -> None:
+    assert listed("Supply chain") == named(text("requirements/supply.in").splitlines())
+
+
 def test_every_pinned_package_of_a_toolchain_is_listed_with_a_reason() -> None:
     pinned = sorted((ROOT / "converters").glob("*/requirements.in"))
     assert pinned
@@ -140,7 +144,8 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_settings_that_are_named_exist(page: Path) -> None:
-    known = {f"PHIMILL_{name.upper()}" for name in Settings.model_fields} | {"PHIMILL_TEST_DATABASE_URL"}
+    tests = {f"PHIMILL_TEST_{name}" for name in ("DATABASE_URL", "EXAMPLES", "REQUESTS")}
+    known = {f"PHIMILL_{name.upper()}" for name in Settings.model_fields} | tests
     assert set(re.findall(r"PHIMILL_[A-Z0-9_]*[A-Z0-9]", page.read_text(encoding="utf-8"))) <= known
 
 
