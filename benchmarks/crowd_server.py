@@ -12,11 +12,12 @@ from bot import recipes, releases, toolchain
 from bot.api import answer_promptly, create_app
 from bot.catalog import OWN_BLOCK, Candidate
 from bot.hub import RepoSummary
-from bot.mill import Mill, ReleaseRow
+from bot.mill import Mill
 from bot.models import Recipe
 from bot.publication import RecipeMark, SourceDigests, Summary
 from bot.recipes import Backend
 from bot.reconciler import OurRepos
+from bot.releases import ReleaseRow
 from bot.search import Search
 from bot.settings import Settings
 

@@ -35,7 +35,7 @@ def main(source: str, answer: Path) -> None:
     children: list[Child] = []
     _count(children)
     mill = Mill()
-    plan = mill.plan(source)
+    plan = mill.reader().plan(source)
     admission = Admission(mill.settings)
     with ThreadPoolExecutor(len(plan.builds)) as pool:
         lines = list(pool.map(lambda request: _convert(mill, plan.release, request, admission), plan.builds))

@@ -7,21 +7,20 @@ but whose files are on another machine, or gone, makes them again, byte for byte
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bot import catalog, ledger, preflight, recipes
+from bot import catalog, endings, ledger, preflight, recipes
 from bot.admission import Admission
 from bot.builds import BuildRequest, Failure, Target, VariantResult
 from bot.errors import AccessDenied, ConverterFailed, GateFailed, PhimillError, SignInNeeded
 from bot.fidelity import judge
 from bot.hub import Hub
-from bot.models import ArtifactFile, Fidelity, Frozen, Recipe, Release, RepoRef
-from bot.planning import variant_result
+from bot.job import Job
+from bot.measures import Fidelity
+from bot.models import ArtifactFile, Frozen, Recipe, Release, RepoRef
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.publisher import Publisher
-from bot.recipes import Backend
 from bot.settings import Settings
 from bot.stages import Stages
 from bot.steps import Outcome, Steps
@@ -29,24 +28,6 @@ from bot.telling import Telling
 from bot.tokens import Keyring
 
 __all__ = ["Builder"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the steps of one build have in common. `fresh`: by repo, what the build would put into an empty one."""
-
-    request: BuildRequest
-    steps: Steps
-    release: Release
-    backend: Backend
-    fresh: dict[str, Publication]
-    stages: Stages
-
-    def telling(self, stage: str, recipe: str | None = None) -> Telling:
-        return Telling(self.steps.journal, self.steps.build, stage, recipe)
-
-    def fresh_for(self, recipe: Recipe) -> Publication:
-        return self.fresh[recipe.target(self.request.namespace, self.release.name)]
 
 
 class Proof(Frozen):
@@ -96,10 +77,10 @@ class Builder:
                 if target.repo not in finished:
                     finished[target.repo] = self._finish(job, target, results)
             job.stages.clear()
-            failure = _first_failure(results)
+            failure = endings.first_failure(results)
         except PhimillError as error:
             failure = Failure.of(error)
-        return Outcome(results=tuple(_tagged(r, finished) for r in results), failure=failure)
+        return Outcome(results=tuple(endings.tagged(r, finished) for r in results), failure=failure)
 
     def _open(self, request: BuildRequest, steps: Steps) -> Job:
         backend = recipes.backends()[request.backend]
@@ -177,7 +158,7 @@ class Builder:
             there = job.steps.run(f"look {recipe.id}", partial(self._there, job, recipe))
             if there:
                 found = PublishedVariant.model_validate(there)
-                results.append(variant_result(job.fresh_for(recipe).repo, found, built=False, tag=None))
+                results.append(endings.published(job.fresh_for(recipe).repo, found, built=False, tag=None))
             else:
                 todo.append(recipe)
         return todo
@@ -208,10 +189,10 @@ class Builder:
         try:
             proof = self._prove(job, recipe)
             if problem := self._problem(job, recipe, proof.fidelity):
-                return _failed_gate(recipe, proof.fidelity, problem)
+                return endings.failed_gate(recipe, proof.fidelity, problem)
             published = job.steps.run(f"publish {recipe.id}", lambda: self._publish(job, recipe, proof, last=last))
             repo = job.fresh_for(recipe).repo
-            return variant_result(repo, PublishedVariant.model_validate(published), built=True, tag=None)
+            return endings.published(repo, PublishedVariant.model_validate(published), built=True, tag=None)
         except (ConverterFailed, GateFailed) as error:
             return VariantResult(recipe=recipe.id, status="failed", reason=str(error))
 
@@ -281,7 +262,7 @@ class Builder:
         fresh = job.fresh[target.repo]
         if not target.recipes:
             return self._publisher.refresh(job.backend, fresh)
-        declined = [_declined(job, r) for r in results if r.status == "gate_failed" and r.recipe in target.recipes]
+        declined = [job.declined(r) for r in results if r.status == "gate_failed" and r.recipe in target.recipes]
         return self._publisher.complete(job.backend, fresh, declined)
 
 
@@ -290,36 +271,3 @@ def _report(job: Job, recipe: Recipe, fidelity: Fidelity, problem: str) -> None:
     telling = job.telling("prove", recipe.id)
     telling.log("error", problem)
     telling.log("info", f"measured: {fidelity.model_dump_json(exclude={'samples'})}")
-
-
-def _failed_gate(recipe: Recipe, fidelity: Fidelity, problem: str) -> VariantResult:
-    figures = fidelity.model_dump(include={"kl_mean", "kl_p99", "top1", "perplexity_ratio"})
-    return VariantResult(recipe=recipe.id, status="gate_failed", reason=problem, **figures)
-
-
-def _declined(job: Job, result: VariantResult) -> Declined:
-    recipe = recipes.by_id([result.recipe])[0]
-    return Declined(
-        recipe=recipe.id,
-        recipe_digest=recipe.digest,
-        toolchain=job.request.toolchain,
-        made_from=job.fresh_for(recipe).digests.made_from,
-        by="gate",
-        reason=result.reason or "",
-    )
-
-
-def _tagged(result: VariantResult, finished: dict[str, Publication | None]) -> VariantResult:
-    """The result with the tag it can be pulled at, once the version is complete."""
-    publication = finished.get(result.repo or "")
-    if publication is None or not publication.complete:
-        return result
-    return result.model_copy(update={"tag": publication.version})
-
-
-def _first_failure(results: list[VariantResult]) -> Failure | None:
-    for status, error in (("failed", ConverterFailed), ("gate_failed", GateFailed)):
-        for result in results:
-            if result.status == status:
-                return Failure.of(error(f"{result.recipe}: {result.reason}", "Its log says more."))
-    return None

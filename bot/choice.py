@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from bot import candidates, plot, recipes
-from bot.models import ArtifactFile, Fidelity, Frozen, Precision, Recipe, Release, Sha, Sha256
+from bot.measures import Fidelity
+from bot.models import ArtifactFile, Frozen, Precision, Recipe, Release, Sha, Sha256
 from bot.ui import words
 
 AGAINST = {"source": "the source", "baseline": "the unquantized export"}

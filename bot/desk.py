@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from bot.accounts import Account
     from bot.advisor import Advice
     from bot.comparison import Compared
-    from bot.mill import CheckReport, Mill, Plan, ReleaseRow
+    from bot.mill import Mill
+    from bot.planning import Plan
+    from bot.reader import CheckReport
     from bot.recipes import Snippet
+    from bot.releases import ReleaseRow
     from bot.search import Found
 
 RECENT = 20  # builds by which the queue's pace is judged
@@ -41,7 +44,7 @@ class Desk:
             Busy: too many questions from one address.
         """
         self._limits.read(visitor)
-        return self.mill.check(text, namespace, by=visitor)
+        return self.mill.reader(visitor).check(text, namespace)
 
     def search(self, visitor: Visitor, text: str) -> tuple[Found, ...]:
         """Public repos by a few letters of their names, Phi releases first; for the operator all the mill sees.
@@ -57,7 +60,7 @@ class Desk:
     ) -> Advice:
         """Which variant of a release is for a device. Raises as `check`."""
         self._limits.read(visitor)
-        return self.mill.advise(text, device, memory, context, by=visitor)
+        return self.mill.reader(visitor).advise(text, device, memory, context)
 
     def releases(self, visitor: Visitor) -> tuple[ReleaseRow, ...]:
         """Every watched release x every recipe that is made of it, and where it stands, as the visitor may see it.
@@ -69,7 +72,7 @@ class Desk:
     def compare(self, visitor: Visitor, text: str) -> tuple[Compared, ...]:
         """Every published variant of a release, as far as the visitor may see them. Raises as `check`."""
         self._limits.read(visitor)
-        return self.mill.compare(text, by=visitor)
+        return self.mill.reader(visitor).compare(text)
 
     def may_build(self, visitor: Visitor) -> bool:
         """Whether the visitor may start builds at all: there is their token, or for the operator the mill's."""
@@ -98,7 +101,7 @@ class Desk:
         """
         self._limits.read(visitor)
         self._require(visitor, namespace)
-        return self.mill.plan(text, asked, namespace, by=visitor, private=private)
+        return self.mill.reader(visitor).plan(text, asked, namespace, private=private)
 
     def submit(self, visitor: Visitor, plan: Plan) -> tuple[Build, ...]:
         """Queue the plan's builds.
@@ -137,7 +140,7 @@ class Desk:
     def pull(self, visitor: Visitor, repo: str) -> tuple[Snippet, ...]:
         """How to get and run what stands in a repo that the visitor may see, as its card says. Raises as `check`."""
         self._limits.read(visitor)
-        return self.mill.pull(repo, by=visitor)
+        return self.mill.reader(visitor).pull(repo)
 
     def may_end(self, visitor: Visitor, build: Build) -> bool:
         """Whether the visitor may cancel or retry this build."""

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import math
 
-from bot.models import Fidelity, Precision
+from bot.measures import Fidelity
+from bot.models import Precision
 from bot.settings import Settings
 
 ROUNDING = 0.01  # nats that 16-bit log-probabilities may take a KL below zero

@@ -9,23 +9,20 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 from huggingface_hub import get_token
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 
-from bot import accounts, advisor, card, catalog, comparison, devices, logs, preflight, recipes, releases
-from bot.advisor import Advice
+from bot import accounts, catalog, logs, recipes, releases
 from bot.build import Builder
 from bot.builds import Build, BuildRequest, LogLine, Phase, Progress
-from bot.comparison import Compared
 from bot.engine import Engine
 from bot.errors import NotEnoughRoom
 from bot.hub import Hub
 from bot.journal import Journal
-from bot.models import Frozen, Release, RepoRef, Verdict
+from bot.models import RepoRef
 from bot.planning import Plan, Planning
-from bot.publication import CARD_PATH, Summary
-from bot.publisher import Publisher, documents
-from bot.recipes import Snippet
-from bot.reconciler import OurRepos, Reconciler, standing
+from bot.publisher import Publisher
+from bot.reader import Reader
+from bot.reconciler import OurRepos, Reconciler
 from bot.redaction import SECRETS
 from bot.releases import ReleaseRow, Table
 from bot.search import Found, Search
@@ -36,29 +33,10 @@ from bot.visitor import OPERATOR, Visitor
 from bot.watcher import ticking
 from bot.workspace import Workspace
 
-__all__ = ["CheckReport", "Mill", "Plan", "Preview", "ReleaseRow"]
-
 FOLLOW_SECONDS = 0.5
 SWEEP_SECONDS = 24 * 3600.0
 # What a build that is followed says, by its id.
 Event = tuple[str, Progress | LogLine | Build]
-
-
-class CheckReport(Frozen):
-    """The verdict on a release. `published` maps recipes to the tag they already stand under, `places` to the repo."""
-
-    release: Release
-    verdicts: tuple[Verdict, ...]
-    published: dict[str, str]
-    places: dict[str, str] = Field(default_factory=dict)
-
-
-class Preview(Frozen):
-    """What stands in a target repo now: its files, and the card it would get today."""
-
-    repo: str
-    files: tuple[str, ...]
-    card: str
 
 
 class Mill:
@@ -114,25 +92,15 @@ class Mill:
 
     # --- looking ----------------------------------------------------------------------------------------------
 
-    def check(self, text: str, namespace: str | None = None, *, by: Visitor = OPERATOR) -> CheckReport:
-        """The verdict per recipe of every backend, from metadata alone.
-
-        The mill's token serves its operator only: others are shown what they may see themselves.
+    def reader(self, by: Visitor = OPERATOR) -> Reader:
+        """What the mill knows and the Hub shows to somebody. The mill's token serves its operator only: others are
+        shown what they may see themselves.
         """
-        release, verdicts = self._look(text, by)
-        made_from = catalog.classify_files(release).made_from
-        there = {
-            recipe: (repo, mark.version)
-            for repo, summary in self._standing(release, namespace, by).items()
-            for recipe, mark in summary.recipes.items()
-            if mark.made_from == made_from and mark.version
-        }
-        return CheckReport(
-            release=release,
-            verdicts=verdicts,
-            published={recipe: tag for recipe, (_, tag) in there.items()},
-            places={recipe: repo for recipe, (repo, _) in there.items()},
-        )
+        if by.operator:
+            return Reader(self.settings, self.hub, self.publisher, lambda: self.namespace, by)
+        hub = Hub(self.settings.endpoint, by.token)
+        publisher = Publisher(hub, lambda: by.token.get_secret_value() if by.token else None)
+        return Reader(self.settings, hub, publisher, lambda: self.namespace, by)
 
     @cached_property
     def _search(self) -> Search:
@@ -146,108 +114,12 @@ class Mill:
         """Repos by a few letters of their names, Phi releases first; with `anonymous`, what strangers may see."""
         return (self._public_search if anonymous else self._search)(text)
 
-    def pull(self, repo: str, *, by: Visitor = OPERATOR) -> tuple[Snippet, ...]:
-        """How to get and run what stands in a repo of ours, as its card says it. Nothing for a repo without variants.
-
-        Raises:
-            NotOurs: it was not made by phimill.
-        """
-        held = self._publisher_of(by).head(repo).publication
-        if held is None or not held.variants:
-            return ()
-        ways = card.pull(held, recipes.backends()[held.backend])
-        return tuple(Snippet(title=t, language=lang, install=first, code=code) for t, lang, first, code in ways)
-
-    def advise(
-        self,
-        text: str,
-        device: str,
-        memory: int | None = None,
-        context: int | None = None,
-        namespace: str | None = None,
-        *,
-        by: Visitor = OPERATOR,
-    ) -> Advice:
-        """Which variant of a release to run on a device with so many bytes of memory, for so many tokens of context.
-
-        Raises:
-            UsageError: there is no such device.
-        """
-        asked = devices.device(device)
-        release, verdicts = self._look(text, by)
-        return advisor.advise(release, verdicts, self._standing(release, namespace, by), asked, memory, context)
-
-    def _hub_of(self, by: Visitor) -> Hub:
-        return self.hub if by.operator else Hub(self.settings.endpoint, by.token)
-
-    def _publisher_of(self, by: Visitor) -> Publisher:
-        if by.operator:
-            return self.publisher
-        return Publisher(self._hub_of(by), lambda: by.token.get_secret_value() if by.token else None)
-
-    def _look(self, text: str, by: Visitor) -> tuple[Release, tuple[Verdict, ...]]:
-        hub = self._hub_of(by)
-        release = catalog.release(hub, RepoRef.parse(text, self.settings.endpoint))
-        return release, preflight.verdicts(release, recipes.all_recipes(), hub, self.settings)
-
-    def _standing(self, release: Release, namespace: str | None, by: Visitor) -> dict[str, Summary]:
-        """Our repos of this source, and what they say they hold. Nothing where nobody knows where to look."""
-        where = namespace or self.settings.namespace
-        if where is None:
-            if not by.operator or not get_token():
-                return {}
-            where = self.namespace
-        found = standing(self._hub_of(by), where).items()
-        return {name: held for (source, _), repos in found if source == release.repo for name, held in repos.items()}
-
-    def compare(self, text: str, *, by: Visitor = OPERATOR) -> tuple[Compared, ...]:
-        """Every published variant of a release, with its figures, from the receipts in our repos.
-
-        Costs a listing of our repos and some calls for each that holds this release.
-        """
-        repo = RepoRef.parse(text, self.settings.endpoint).repo
-        there, publisher = standing(self._hub_of(by), self.namespace), self._publisher_of(by)
-        held = sorted(name for (source, _), repos in there.items() if source == repo for name in repos)
-        return tuple(
-            row for name in held if (state := publisher.head(name).publication) for row in comparison.rows(state)
-        )
-
-    def plan(
-        self,
-        text: str,
-        asked: Sequence[str] = (),
-        namespace: str | None = None,
-        *,
-        by: Visitor = OPERATOR,
-        private: bool = False,
-    ) -> Plan:
-        """What it takes to have these recipes (by default, each backend's default ones) of a release published.
-
-        What somebody else than the operator asks for is read, and later published, with their own token.
-        """
-        if by.operator:
-            return self.planning.plan(text, asked, namespace or self.namespace, private=private)
-        planning = Planning(self.settings, self._hub_of(by), self._publisher_of(by))
-        return planning.plan(text, asked, namespace or str(by.name), asker=by.name, private=private)
-
     def namespaces(self) -> tuple[str, ...]:
         """Where the mill's own token may publish to, what it does by default first. Nowhere without one."""
         token = get_token()
         account = accounts.accounts(self.settings.endpoint).of(SecretStr(token)) if token else None
         writable = account.writable if account else ()
         return tuple(dict.fromkeys((*(name for name in writable if name == self.settings.namespace), *writable)))
-
-    def preview(self, plan: Plan, *, by: Visitor = OPERATOR) -> tuple[Preview, ...]:
-        """What the plan's target repos hold now, and the exact card they would get today."""
-        previews, hub, publisher = [], self._hub_of(by), self._publisher_of(by)
-        for repo in plan.repos:
-            head = publisher.head(repo)
-            if head.sha is not None and head.publication is not None:
-                backend = recipes.backends()[head.publication.backend]
-                files = tuple(f.path for f in hub.tree(repo, head.sha))
-                shown = documents(backend, head.publication, hub.endpoint)[CARD_PATH].decode()
-                previews.append(Preview(repo=repo, files=files, card=shown))
-        return tuple(previews)
 
     def releases(self) -> tuple[ReleaseRow, ...]:
         """Every watched release x every recipe that is made of it, and where it stands."""
@@ -275,7 +147,7 @@ class Mill:
             NotEnoughRoom: this machine lacks the memory or the disk for one of them.
         """
         if plan.builds:
-            self._publisher_of(by).check_may_write(plan.namespace)
+            self.reader(by).publisher.check_may_write(plan.namespace)
         building = {recipe for request in plan.builds for recipe in request.recipes}
         for verdict in plan.verdicts:
             if verdict.recipe in building and verdict.lacks:

@@ -10,7 +10,7 @@ from bot.models import Frozen, Precision, Recipe, Verdict
 from bot.settings import Settings
 
 if TYPE_CHECKING:
-    from bot.mill import CheckReport
+    from bot.reader import CheckReport
 
 RECOMMENDED, COOKBOOK = PRESETS = ("recommended", "cookbook")
 PRECISIONS = (Precision.INT4, Precision.INT8, Precision.FP16, Precision.FP32, Precision.OTHER)

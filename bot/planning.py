@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot import catalog, preflight, recipes, toolchain
+from bot import catalog, endings, preflight, recipes, toolchain
 from bot.builds import BuildRequest, Target, VariantResult
 from bot.errors import NotOurs, UsageError
 from bot.hub import Hub
 from bot.models import Frozen, Recipe, Release, RepoRef, Verdict
 from bot.planner import Wanted, drift, plan_target, published_recipes
-from bot.publication import Publication, PublishedVariant, SourceDigests
+from bot.publication import Publication, SourceDigests
 from bot.publisher import Publisher
 from bot.recipes import Backend
 from bot.settings import Settings
@@ -157,28 +157,12 @@ def _with_what_stands(
     return (*chosen, *(r for r in again if r not in chosen))
 
 
-def variant_result(repo: str, variant: PublishedVariant, *, built: bool, tag: str | None) -> VariantResult:
-    """A published variant as people are told of it."""
-    return VariantResult(
-        recipe=variant.recipe,
-        status="published" if built else "already_published",
-        repo=repo,
-        tag=tag,
-        files=tuple(f.path for f in variant.files),
-        bytes=variant.bytes,
-        kl_mean=variant.fidelity.kl_mean,
-        kl_p99=variant.fidelity.kl_p99,
-        top1=variant.fidelity.top1,
-        perplexity_ratio=variant.fidelity.perplexity_ratio,
-    )
-
-
 def _known(head: Publication | None, verdict: Verdict) -> VariantResult:
     if head is not None and verdict.convertible:
         for variant in head.variants:
             if variant.recipe == verdict.recipe:
                 tag = head.version if head.complete else None
-                return variant_result(head.repo, variant, built=False, tag=tag)
+                return endings.published(head.repo, variant, built=False, tag=tag)
         for declined in head.declined:
             if declined.recipe == verdict.recipe:
                 return VariantResult(recipe=verdict.recipe, status="gate_failed", reason=declined.reason)

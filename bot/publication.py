@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bot.models import ArtifactFile, Fidelity, Frozen, Precision, Sha, Sha256, SourceFile, Traits, digest
+from bot.measures import Fidelity
+from bot.models import ArtifactFile, Frozen, Precision, Sha, Sha256, SourceFile, Traits, digest
 
 SCHEMA = 1
 RECEIPT_PATH = "phimill.json"

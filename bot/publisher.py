@@ -15,19 +15,16 @@ import stamina
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from bot import ledger, plot, receipt
+from bot import ledger, receipt
 from bot.accounts import account_of
-from bot.card import render
+from bot.documents import documents
 from bot.errors import AccessDenied, HubError, NotOurs, RepoUnavailable, UsageError
 from bot.hub import Hub
 from bot.hub_errors import retry_after, translated, uploading
-from bot.models import ArtifactFile, Frozen, RepoRef, SourceFile
+from bot.models import Frozen, RepoRef, SourceFile
 from bot.publication import (
-    CARD_PATH,
-    PLOT_PATH,
     RECEIPT_PATH,
     SIGNATURE_PATH,
-    STATEMENT_PATH,
     Declined,
     Publication,
     PublishedVariant,
@@ -213,13 +210,7 @@ class Publisher:
         raise AssertionError("stamina either returns or raises")
 
     def _write(
-        self,
-        backend: Backend,
-        repo: str,
-        title: str,
-        head: Head,
-        state: Publication,
-        files: Mapping[str, Path],
+        self, backend: Backend, repo: str, title: str, head: Head, state: Publication, files: Mapping[str, Path]
     ) -> None:
         beside = documents(backend, state, self._hub.endpoint)
         gone = ledger.gone(head.publication, state)
@@ -305,22 +296,3 @@ class Publisher:
             )
             if all(item.item_id != publication.repo for item in found.items):
                 api.add_collection_item(found.slug, publication.repo, "model", exists_ok=True)
-
-
-def documents(backend: Backend, state: Publication, endpoint: str) -> dict[str, bytes]:
-    """The files beside the weights, by path: card, plot, receipt and provenance. Equal states give equal bytes."""
-    card = render(state, backend, hub=endpoint).encode()
-    picture = plot.draw(state)
-    ours = receipt.receipt(state)
-    others = [
-        ArtifactFile.of(CARD_PATH, card),
-        ArtifactFile.of(PLOT_PATH, picture),
-        ArtifactFile.of(RECEIPT_PATH, ours),
-    ]
-    options = {r.id: r.options for r in backend.recipes}
-    return {
-        CARD_PATH: card,
-        PLOT_PATH: picture,
-        RECEIPT_PATH: ours,
-        STATEMENT_PATH: receipt.statement(state, others, options=options),
-    }

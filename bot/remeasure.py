@@ -13,7 +13,8 @@ from bot.again import BUILD, Again, Outcome
 from bot.agreement import Finding, differs
 from bot.children import REFERENCE
 from bot.errors import SourceCorrupt
-from bot.models import ArtifactFile, Fidelity, Recipe, WeightErrors
+from bot.measures import Fidelity, WeightErrors
+from bot.models import ArtifactFile, Recipe
 from bot.publication import RECEIPT_PATH, Publication, PublishedVariant
 from bot.stages import EVALUATION, WINDOW_TOKENS, WINDOWS, Stages
 from bot.telling import Telling

@@ -21,7 +21,8 @@ from bot.doctor import memory_budget
 from bot.errors import ConverterFailed
 from bot.fetch import fetch
 from bot.hub import Hub
-from bot.models import Artifact, ArtifactFile, Fidelity, Recipe, Release
+from bot.measures import Fidelity
+from bot.models import Artifact, ArtifactFile, Recipe, Release
 from bot.publication import Declined, Publication, PublishedVariant
 from bot.recipes import Backend
 from bot.settings import Settings

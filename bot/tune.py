@@ -23,7 +23,8 @@ from bot.children import REFERENCE
 from bot.choice import Candidate, Evidence, Tools
 from bot.errors import ConverterFailed, NotEnoughRoom, UsageError, VerdictRefused
 from bot.fidelity import judge
-from bot.models import Artifact, Fidelity, Frozen, Precision, Recipe, Release, RepoRef, Verdict, digest
+from bot.measures import Fidelity
+from bot.models import Artifact, Frozen, Precision, Recipe, Release, RepoRef, Verdict, digest
 from bot.recipes import Backend
 from bot.seals import write_whole
 from bot.settings import Settings

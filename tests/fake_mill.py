@@ -13,9 +13,12 @@ from bot.comparison import Compared
 from bot.devices import device
 from bot.errors import PhimillError, UsageError
 from bot.fitting import Footprint
-from bot.mill import CheckReport, Event, Plan, Preview, ReleaseRow
+from bot.mill import Event
 from bot.models import Needs, Precision, Release, RepoRef, SourceFile, Status, Traits, Verdict
+from bot.planning import Plan
+from bot.reader import CheckReport, Preview
 from bot.recipes import Snippet
+from bot.releases import ReleaseRow
 from bot.search import Found
 from bot.settings import Settings
 from bot.visitor import OPERATOR, Visitor
@@ -145,6 +148,56 @@ def advice(pick: Choice | None, runner_up: Choice | None = None, smallest: Choic
     )
 
 
+class FakeReader:
+    """What a fake mill says to somebody."""
+
+    def __init__(self, mill: FakeMill, by: Visitor) -> None:
+        self._mill = mill
+        self._by = by
+
+    def check(self, text: str, namespace: str | None = None) -> CheckReport:
+        self._mill.called("check", text, namespace)
+        mill = self._mill
+        return CheckReport(release=release(text), verdicts=mill.verdicts, published=mill.there, places=mill.places)
+
+    def pull(self, repo: str) -> tuple[Snippet, ...]:
+        self._mill.called("pull", repo)
+        return self._mill.ways
+
+    def advise(
+        self,
+        text: str,
+        device_id: str,
+        memory: int | None = None,
+        context: int | None = None,
+        namespace: str | None = None,
+    ) -> Advice:
+        self._mill.called("advise", text, device_id, memory, context, namespace)
+        device(device_id)
+        return self._mill.answer
+
+    def compare(self, text: str) -> tuple[Compared, ...]:
+        self._mill.called("compare", text)
+        return self._mill.compared
+
+    def plan(
+        self, text: str, asked: Sequence[str] = (), namespace: str | None = None, *, private: bool = False
+    ) -> Plan:
+        self._mill.called("plan", text, tuple(asked), namespace)
+        whose = {"asker": self._by.name, "private": private}
+        return Plan(
+            namespace=namespace or self._by.name or "phimill",
+            release=release(text.partition("@")[0]),
+            verdicts=self._mill.verdicts,
+            builds=tuple(narrowed(r, asked).model_copy(update=whose) for r in self._mill.planned),
+            repos=(TARGET,),
+            results=self._mill.standing,
+        )
+
+    def preview(self, plan: Plan) -> tuple[Preview, ...]:
+        return (Preview(repo=TARGET, files=("README.md",), card="# A card\n"),)
+
+
 class FakeMill:
     """Set the attributes that a test is about; `calls` says what was asked of it."""
 
@@ -171,70 +224,27 @@ class FakeMill:
         self.calls: list[tuple[object, ...]] = []
         self.closed = False
 
-    def _called(self, *call: object) -> None:
+    def called(self, *call: object) -> None:
         self.calls.append(call)
         if self.error is not None:
             raise self.error
 
-    def check(self, text: str, namespace: str | None = None, *, by: Visitor = OPERATOR) -> CheckReport:
-        self._called("check", text, namespace)
-        return CheckReport(release=release(text), verdicts=self.verdicts, published=self.there, places=self.places)
+    def reader(self, by: Visitor = OPERATOR) -> FakeReader:
+        return FakeReader(self, by)
 
     def search(self, text: str, *, anonymous: bool = False) -> tuple[Found, ...]:
-        self._called("search", text)
+        self.called("search", text)
         return tuple(one for one in self.findable if text.lower() in one.repo.lower())
 
     def namespaces(self) -> tuple[str, ...]:
-        self._called("namespaces")
+        self.called("namespaces")
         return ("phimill", "millbot")
-
-    def pull(self, repo: str, *, by: Visitor = OPERATOR) -> tuple[Snippet, ...]:
-        self._called("pull", repo)
-        return self.ways
 
     def steps(self, build_id: str) -> tuple[str, ...]:
         return self.finished
 
-    def advise(
-        self,
-        text: str,
-        device_id: str,
-        memory: int | None = None,
-        context: int | None = None,
-        namespace: str | None = None,
-        *,
-        by: Visitor = OPERATOR,
-    ) -> Advice:
-        self._called("advise", text, device_id, memory, context, namespace)
-        device(device_id)
-        return self.answer
-
-    def plan(
-        self,
-        text: str,
-        asked: Sequence[str] = (),
-        namespace: str | None = None,
-        *,
-        by: Visitor = OPERATOR,
-        private: bool = False,
-    ) -> Plan:
-        self._called("plan", text, tuple(asked), namespace)
-        return Plan(
-            namespace=namespace or by.name or "phimill",
-            release=release(text.partition("@")[0]),
-            verdicts=self.verdicts,
-            builds=tuple(
-                narrowed(r, asked).model_copy(update={"asker": by.name, "private": private}) for r in self.planned
-            ),
-            repos=(TARGET,),
-            results=self.standing,
-        )
-
-    def preview(self, plan: Plan, *, by: Visitor = OPERATOR) -> tuple[Preview, ...]:
-        return (Preview(repo=TARGET, files=("README.md",), card="# A card\n"),)
-
     def submit(self, plan: Plan, *, person: bool, by: Visitor = OPERATOR) -> tuple[Build, ...]:
-        self._called("submit", person)
+        self.called("submit", person)
         begun = [
             build(str(number) * 32, phase=Phase.WAITING, asked=asked, position=1)
             for number, asked in enumerate(plan.builds, 1)
@@ -252,17 +262,17 @@ class FakeMill:
             yield one, self.ending.model_copy(update={"id": one})
 
     def builds(self, limit: int = 50) -> tuple[Build, ...]:
-        self._called("builds", limit)
+        self.called("builds", limit)
         return tuple(self.known[:limit])
 
     def unfinished(self) -> tuple[Build, ...]:
         return tuple(one for one in self.known if not one.over)
 
     def lend(self, by: Visitor) -> None:
-        self._called("lend", by.name)
+        self.called("lend", by.name)
 
     def build(self, id_prefix: str, seen: Callable[[BuildRequest], bool] = lambda _: True) -> Build:
-        self._called("build", id_prefix)
+        self.called("build", id_prefix)
         for one in self.known:
             if one.id.startswith(id_prefix) and seen(one.request):
                 return one
@@ -272,11 +282,11 @@ class FakeMill:
         return tuple(line for line in self.lines if line.number > after)
 
     def cancel(self, id_prefix: str) -> Build:
-        self._called("cancel", id_prefix)
+        self.called("cancel", id_prefix)
         return self._change(id_prefix, Phase.CANCELLED)
 
     def retry(self, id_prefix: str, *, by: Visitor = OPERATOR) -> Build:
-        self._called("retry", id_prefix)
+        self.called("retry", id_prefix)
         return self._change(id_prefix, Phase.WAITING)
 
     def _change(self, id_prefix: str, phase: Phase) -> Build:
@@ -292,11 +302,11 @@ class FakeMill:
         self.paused = False
 
     def reconcile(self, only: RepoRef | None = None) -> tuple[Build, ...]:
-        self._called("reconcile", only)
+        self.called("reconcile", only)
         return tuple(self.known)
 
     def drain(self) -> None:
-        self._called("drain")
+        self.called("drain")
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -305,11 +315,11 @@ class FakeMill:
         self.calls.append(("stopped working",))
 
     def queued(self) -> Mapping[tuple[str, Phase], int]:
-        self._called("queued")
+        self.called("queued")
         return Counter((one.request.backend, one.phase) for one in self.known if not one.over)
 
     def someone_works(self) -> bool:
-        self._called("someone_works")
+        self.called("someone_works")
         return self.works
 
     def others_working(self) -> bool:
@@ -318,22 +328,18 @@ class FakeMill:
     @contextmanager
     def helping(self) -> Iterator[Callable[[], None]]:
         if self.others_working():
-            yield lambda: self._called("tend")
+            yield lambda: self.called("tend")
             return
         with self.working():
-            yield lambda: self._called("tend")
+            yield lambda: self.called("tend")
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         yield
 
     def releases(self) -> tuple[ReleaseRow, ...]:
-        self._called("releases")
+        self.called("releases")
         return self.rows
-
-    def compare(self, text: str, *, by: Visitor = OPERATOR) -> tuple[Compared, ...]:
-        self._called("compare", text)
-        return self.compared
 
     def close(self) -> None:
         self.closed = True

@@ -47,7 +47,7 @@ def advise(
     output = Output.of(context, format)
     size = parse_memory(memory) if memory is not None else None
     with opened_mill() as mill:
-        advice = mill.advise(repo, device, size, tokens, to)
+        advice = mill.reader().advise(repo, device, size, tokens, to)
     output.answer(advice, lambda: _shown(advice))
     if advice.pick is None:
         raise typer.Exit((NotEnoughRoom if advice.smallest else VerdictRefused).exit_code)

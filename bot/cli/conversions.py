@@ -13,7 +13,8 @@ from bot.errors import VerdictRefused
 
 if TYPE_CHECKING:
     from bot.builds import Build, VariantResult
-    from bot.mill import Mill, Plan
+    from bot.mill import Mill
+    from bot.planning import Plan
 
 RecipesOption = Annotated[
     list[str] | None,
@@ -38,7 +39,7 @@ def check(context: typer.Context, repo: RepoArgument, to: NamespaceOption = None
 
     output = Output.of(context, format)
     with opened_mill() as mill:
-        report = mill.check(repo, to)
+        report = mill.reader().check(repo, to)
     output.answer(report, lambda: render.check(report))
     if not any(verdict.convertible for verdict in report.verdicts):
         raise typer.Exit(VerdictRefused.exit_code)
@@ -63,7 +64,7 @@ def convert(
     output = Output.of(context, format)
     asked = recipe or []
     with opened_mill() as mill:
-        plan = mill.plan(repo, asked, to)
+        plan = mill.reader().plan(repo, asked, to)
         if dry_run:
             _show_plan(mill, plan, output)
             return
@@ -87,7 +88,7 @@ def _build(mill: Mill, plan: Plan, output: Output) -> tuple[Build, ...]:
 def _show_plan(mill: Mill, plan: Plan, output: Output) -> None:
     from bot.cli import render
 
-    previews = mill.preview(plan)
+    previews = mill.reader().preview(plan)
     value = {**_as_object(plan, plan.results, ()), "verdicts": plan.verdicts, "repos": plan.repos}
     value |= {"would_build": plan.builds, "previews": previews}
     output.answer(value, lambda: render.plan(plan, previews))

@@ -16,7 +16,9 @@ from bot.ui import words
 
 if TYPE_CHECKING:
     from bot.doctor import Report, SigningState
-    from bot.mill import CheckReport, Plan, Preview, ReleaseRow
+    from bot.planning import Plan
+    from bot.reader import CheckReport, Preview
+    from bot.releases import ReleaseRow
 
 GOOD, MIND, BAD, QUIET = "green", "yellow", "red", "dim"
 VERDICT_STYLES = {

@@ -8,8 +8,8 @@ import gradio as gr
 from markupsafe import Markup
 
 from bot.errors import PhimillError
-from bot.mill import CheckReport
 from bot.offer import PRESETS, RECOMMENDED, Offer, allowed, offers, ticked
+from bot.reader import CheckReport
 from bot.recipes import by_id
 from bot.ui import verdict_view, words
 from bot.ui.access import can_sign_in
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bot.builds import Build
     from bot.desk import Desk
-    from bot.mill import Plan
+    from bot.planning import Plan
     from bot.visitor import Visitor
 
 ADDRESS = "repo => { if (repo.trim()) history.replaceState(null, '', '?repo=' + encodeURIComponent(repo.trim())); }"

@@ -14,10 +14,10 @@ from huggingface_hub import CommitOperationAdd
 from published import Published
 
 from bot import gguf_header, recipes
+from bot.documents import documents
 from bot.errors import NotAsRecorded, NotOurs, RepoUnavailable, UsageError
 from bot.models import ArtifactFile
 from bot.publication import Publication, PublishedVariant
-from bot.publisher import documents
 from bot.receipt import read_receipt
 
 pytestmark = pytest.mark.backend

@@ -10,8 +10,9 @@ from fake_mill import NOON, SHA, TARGET, FakeMill, build, published, request, ve
 from bot.api import create_app
 from bot.builds import Build, Failure, LogLine, Phase, Progress, VariantResult
 from bot.comparison import Compared
-from bot.mill import Plan, ReleaseRow
 from bot.models import Status
+from bot.planning import Plan
+from bot.releases import ReleaseRow
 from bot.search import Found
 from bot.settings import Settings
 from bot.visitor import OPERATOR, Visitor

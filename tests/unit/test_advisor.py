@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phi_repos import FolderHub
 
-from bot import mill as mill_module
-from bot import recipes
+from bot import reader, recipes
 from bot.advisor import Advice, advise
 from bot.card import render
 from bot.catalog import classify_files
@@ -497,7 +496,7 @@ def test_the_mill_reads_the_release_and_what_stands(tmp_path: Path, monkeypatch:
     hub = FolderHub(phi_repos.write("phi3_mini_4k", tmp_path / "source"))
     mill = Mill(Settings(home=tmp_path / "home", namespace="you"))
     mill.__dict__["hub"] = hub
-    release = mill_module.catalog.release(hub, RepoRef(repo="microsoft/phi"))
+    release = reader.catalog.release(hub, RepoRef(repo="microsoft/phi"))
     digests = classify_files(release)
     mark = RecipeMark(
         digest="0" * 64, toolchain="0" * 64, made_from=digests.made_from, version="v1.0", bytes=10**6, kl_mean=0.1
@@ -508,17 +507,17 @@ def test_the_mill_reads_the_release_and_what_stands(tmp_path: Path, monkeypatch:
     )  # fmt: skip
     other = {("microsoft/other", "gguf"): {"you/other-GGUF": summary}}
     there = {("microsoft/phi", "gguf"): {"you/phi-GGUF": summary}}
-    monkeypatch.setattr(mill_module, "standing", lambda hub, namespace: {**other, **there})
-    advice = mill.advise("microsoft/phi", "phone", 8 * 10**9, 1024)
+    monkeypatch.setattr(reader, "standing", lambda hub, namespace: {**other, **there})
+    advice = mill.reader().advise("microsoft/phi", "phone", 8 * 10**9, 1024)
     assert advice.pick is not None
     assert (advice.pick.recipe, advice.pick.repo, advice.context) == ("gguf/int4", "you/phi-GGUF", 1024)
-    assert mill.check("microsoft/phi").published == {"gguf/int4": "v1.0"}
+    assert mill.reader().check("microsoft/phi").published == {"gguf/int4": "v1.0"}
 
 
 def test_the_mill_names_an_unknown_device_before_it_reads_anything(tmp_path: Path) -> None:
     mill = Mill(Settings(home=tmp_path, namespace="you"))
     with pytest.raises(UsageError, match="toaster"):
-        mill.advise("microsoft/phi", "toaster")
+        mill.reader().advise("microsoft/phi", "toaster")
 
 
 def test_a_card_has_a_row_for_every_device_that_a_variant_suits() -> None:

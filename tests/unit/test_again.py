@@ -14,17 +14,8 @@ import pytest
 from bot import VERSION, again, catalog, preflight, recipes, toolchain
 from bot.agreement import Finding
 from bot.errors import ConverterFailed, RepoUnavailable, SourceCorrupt, UsageError
-from bot.models import (
-    Artifact,
-    ArtifactFile,
-    Fidelity,
-    Recipe,
-    SourceFile,
-    Status,
-    Verdict,
-    WeightErrors,
-    WeightOutlier,
-)
+from bot.measures import Fidelity, WeightErrors, WeightOutlier
+from bot.models import Artifact, ArtifactFile, Recipe, SourceFile, Status, Verdict
 from bot.publication import Publication, PublishedVariant
 from bot.rebuild import Rebuild
 from bot.receipt import read_receipt

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from bot.card import MAX_FRONT_MATTER, BackendInfo, choose, last_tag, parse, render, summary_from_card_data
 from bot.fitting import by_device
-from bot.models import Fidelity, WeightErrors, WeightOutlier
+from bot.measures import Fidelity, WeightErrors, WeightOutlier
 from bot.publication import SCHEMA, Declined, Publication
 from bot.receipt import read_receipt
 from bot.recipes import backends

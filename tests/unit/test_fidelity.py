@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.fidelity import ROUNDING, judge, limit, stop_note, weights_note
-from bot.models import Fidelity, Precision, Sample, WeightErrors
+from bot.measures import Fidelity, Sample, WeightErrors
+from bot.models import Precision
 from bot.settings import Settings
 
 SETTINGS = Settings()

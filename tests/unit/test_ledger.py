@@ -4,7 +4,8 @@ import pytest
 
 from bot import ledger
 from bot.errors import NotOurs, Superseded
-from bot.models import ArtifactFile, Fidelity
+from bot.measures import Fidelity
+from bot.models import ArtifactFile
 from bot.publication import Declined, Publication, PublishedVariant, SourceDigests
 
 SHA, NEWER = "1" * 40, "2" * 40

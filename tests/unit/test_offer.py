@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fake_mill import TARGET, FakeMill, release, verdict
 
-from bot.mill import CheckReport
 from bot.models import Status
 from bot.offer import COOKBOOK, RECOMMENDED, Offer, allowed, cost, offers, ticked
+from bot.reader import CheckReport
 from bot.settings import Settings
 
 
@@ -52,5 +52,5 @@ def test_a_backend_that_is_not_enabled_is_not_offered() -> None:
 
 def test_what_is_meant_for_other_sources_is_left_out() -> None:
     half = release().model_copy(update={"dtype": "float16"})
-    report = FakeMill().check("a/b").model_copy(update={"release": half, "verdicts": (verdict("gguf/bf16"),)})
+    report = FakeMill().reader().check("a/b").model_copy(update={"release": half, "verdicts": (verdict("gguf/bf16"),)})
     assert offers(report, Settings()) == ()

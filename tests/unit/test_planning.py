@@ -15,7 +15,8 @@ from two_repos import DESK, MODEL, WEB
 from bot import catalog, ledger, recipes, toolchain
 from bot.builds import Target
 from bot.errors import NotOurs, UsageError
-from bot.models import ArtifactFile, Fidelity, Release, RepoRef
+from bot.measures import Fidelity
+from bot.models import ArtifactFile, Release, RepoRef
 from bot.planning import Plan, Planning
 from bot.publication import Publication, PublishedVariant, SourceDigests
 from bot.publisher import Head

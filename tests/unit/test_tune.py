@@ -15,7 +15,8 @@ from bot import candidates, catalog, choice, recipes, tune
 from bot.choice import Candidate, Evidence, Tools
 from bot.cli.entry import run
 from bot.errors import ConverterFailed, PhimillError, UsageError
-from bot.models import Artifact, ArtifactFile, Fidelity, Precision, Recipe, Release, RepoRef, Status, Verdict
+from bot.measures import Fidelity
+from bot.models import Artifact, ArtifactFile, Precision, Recipe, Release, RepoRef, Status, Verdict
 from bot.recipes import Backend
 from bot.settings import Settings, get_settings
 

@@ -12,10 +12,10 @@ from markupsafe import Markup
 from bot.builds import Failure, LogLine, Phase, Progress, VariantResult
 from bot.desk import Desk
 from bot.errors import UsageError
-from bot.mill import ReleaseRow
 from bot.models import Status
 from bot.offer import Offer
 from bot.recipes import Snippet, all_recipes
+from bot.releases import ReleaseRow
 from bot.search import Found
 from bot.settings import Settings
 from bot.ui import advice_tab, build_view, builds_tab, verdict_view

@@ -14,10 +14,10 @@ import pytest
 from bot import VERSION, catalog, explain, recipes, verify
 from bot.agreement import Finding, differs
 from bot.cli.entry import run
+from bot.documents import documents
 from bot.errors import HubUnreachable, NotAsRecorded, NotOurs, RepoUnavailable
 from bot.models import ArtifactFile, RepoRef, SourceFile
 from bot.publication import CARD_PATH, RECEIPT_PATH, STATEMENT_PATH, Publication
-from bot.publisher import documents
 from bot.receipt import read_receipt, receipt
 from bot.settings import Settings, get_settings
 

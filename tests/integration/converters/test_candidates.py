@@ -8,7 +8,8 @@ import pytest
 from conv_mill import Mill
 
 from bot import candidates, recipes
-from bot.models import Fidelity, Recipe, Traits
+from bot.measures import Fidelity
+from bot.models import Recipe, Traits
 
 pytestmark = pytest.mark.backend
 

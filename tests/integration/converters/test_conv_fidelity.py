@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conv_mill import INT4, MODEL, Q8_0, TEXT, Mill, Options
 
-from bot.models import Fidelity
+from bot.measures import Fidelity
 from converters.logprobs import NOT_FINITE
 
 pytestmark = pytest.mark.backend

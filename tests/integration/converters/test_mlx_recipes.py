@@ -14,7 +14,7 @@ import pytest
 from conv_mill import MODEL, Answer, Mill
 
 from bot import recipes
-from bot.models import Fidelity
+from bot.measures import Fidelity
 
 pytestmark = pytest.mark.backend
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conv_mill import MODEL, ROOT, Answer, Mill
 
-from bot.models import Fidelity
+from bot.measures import Fidelity
 
 pytestmark = pytest.mark.backend
 

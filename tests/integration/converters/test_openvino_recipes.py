@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conv_mill import MODEL, ROOT, Answer, Mill
 
-from bot.models import Fidelity
+from bot.measures import Fidelity
 
 pytestmark = pytest.mark.backend
 

@@ -10,7 +10,7 @@ from conv_mill import INT4, MODEL, Q8_0, Mill
 from planted import PLANTED, plant
 
 from bot import recipes
-from bot.models import WeightErrors
+from bot.measures import WeightErrors
 
 pytestmark = pytest.mark.backend
 

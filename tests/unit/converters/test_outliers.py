@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_conv_weights import bf16, save
 
-from bot.models import WeightErrors
+from bot.measures import WeightErrors
 from converters.base import Events
 from converters.outliers import BLOCKS, ELEMENTS, REPORTED, Find, Restored, blocks, outliers, report
 from converters.weights import TensorRef, rows
