@@ -28,12 +28,13 @@ from bot import disk
 from bot.builds import BuildRequest
 from bot.errors import BuildCancelled, NotEnoughRoom, PhimillError
 from bot.models import digest
-from bot.seals import Seal, make_seal, matches, read_seal, write_seal
+from bot.seals import Seal, drafts, make_seal, matches, read_seal, write_seal
 from bot.settings import GIB, Settings
 
 KINDS = ("source", "reference", "shared", "variant")
 RETENTION = 14 * 24 * 3600.0  # seconds that a finished folder is kept after its last use
 POLL = 0.2
+GONE = ".gone-"  # a folder that is being deleted
 
 
 class Source(Protocol):
@@ -156,10 +157,11 @@ class Workspace:
                 return False
             # Seal first: a crash in here leaves an unfinished folder, never a finished one with files
             # missing.
-            _seal_path(folder).unlink(missing_ok=True)
+            for seal in (_seal_path(folder), *drafts(_seal_path(folder))):
+                seal.unlink(missing_ok=True)
             for left in (folder, parts_dir(folder), folder.with_name(f"{folder.name}.users")):
                 if left.exists():
-                    gone.append(left.rename(folder.with_name(f".gone-{uuid.uuid4().hex}")))
+                    gone.append(left.rename(folder.with_name(f"{GONE}{uuid.uuid4().hex}")))
             # Deleted while it is held: whoever waited for it sees that it is gone, and makes a new one.
             lock = FileLock(_lock_path(folder))
             with suppress(Timeout), lock.acquire(blocking=False):
@@ -179,7 +181,7 @@ class Workspace:
             if time.time() - left.stat().st_mtime > retention:
                 _remove(left)
         for kind in KINDS:
-            for left in (self.root / kind).glob(".gone-*"):
+            for left in (self.root / kind).glob(f"{GONE}*"):
                 _remove(left)
             for folder in self._folders(kind):
                 resumable = kind in ("source", "shared")
@@ -213,7 +215,8 @@ class Workspace:
 
     def _folders(self, kind: str) -> list[Path]:
         """Everything of `kind` that is there in any state."""
-        names = {p.name.split(".")[0] for p in (self.root / kind).iterdir() if not p.name.startswith(".")}
+        there = (path.name for path in (self.root / kind).iterdir() if not path.name.startswith(GONE))
+        names = {name.removeprefix(".").split(".")[0] for name in there}  # with a dot: the draft of a seal
         return [self.root / kind / name for name in sorted(names)]
 
     def _gate(self) -> FileLock:

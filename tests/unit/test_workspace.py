@@ -246,6 +246,18 @@ def test_a_sweep_takes_half_made_folders_and_what_nobody_has_used_for_long(space
     assert used.exists()
 
 
+def test_the_half_written_seal_of_a_maker_that_was_killed_goes_with_its_folder(space: Workspace) -> None:
+    made_again, gone = filled(space), space.reference_dir(BUILD, "gone")
+    left = [folder.with_name(f".{folder.name}.json-0b91db187670") for folder in (made_again, gone)]
+    for draft in left:
+        draft.touch()
+    with space.making(gone):
+        assert space.sweep() == []
+    assert all(draft.exists() for draft in left)
+    assert space.sweep(retention=0) == [made_again, gone]
+    assert not any(draft.exists() for draft in left)
+
+
 def test_a_sweep_takes_what_killed_children_left_long_ago(space: Workspace) -> None:
     old, new = space.root / "tmp" / ".run-old", space.root / "tmp" / ".run-new"
     for left in (old, new):
