@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import sqlalchemy as sa
+
 from bot import logs
 from bot.builds import BuildRequest
 from bot.journal import connect
@@ -20,6 +22,16 @@ with token_withheld():
 
 # Part of every stored workflow. Raise it when the order or the names of a build's steps change.
 WORKFLOW_VERSION = "2"
+
+
+@sa.event.listens_for(sa.Engine, "handle_error")
+def _mark_as_away(context: sa.ExceptionContext) -> None:
+    """DBOS waits for a server that cannot be reached. It knows that by the words of an error, and these are not among
+    them: a socket that is gone while the server is restarted.
+    """
+    found = context.sqlalchemy_exception
+    if isinstance(found, sa.exc.OperationalError) and "connection is bad" in str(found.orig):
+        context.is_disconnect = True
 
 
 def queue(backend: str) -> str:

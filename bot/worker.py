@@ -59,6 +59,7 @@ class Worker:
         self._parking = parking
         self._runner = runner
         self._stopping = threading.Event()
+        self._stranded: set[str] = set()
         self.name = ""
 
     @property
@@ -74,13 +75,13 @@ class Worker:
         global _current
         self.name = self._join()
         _current = self
-        DBOS(config=self._config())
+        dbos = DBOS(config=self._config())
         queues = [queue(backend) for backend in backends]
         DBOS.listen_queues(queues)
         DBOS.launch()
         for name in queues:
             DBOS.register_queue(name, worker_concurrency=1, polling_interval_sec=0.5, on_conflict="always_update")
-        rescuer = threading.Thread(target=self._rescue_forever, name="phimill-rescuer", daemon=True)
+        rescuer = threading.Thread(target=self._rescue_forever, args=(dbos,), name="phimill-rescuer", daemon=True)
         rescuer.start()
         try:
             yield
@@ -126,11 +127,12 @@ class Worker:
             log.info("The build is over.", failure=outcome.failure and outcome.failure.code)
             return outcome
 
-    def _rescue_forever(self) -> None:
+    def _rescue_forever(self, dbos: DBOS) -> None:
         while not self._stopping.is_set():
             try:
                 self._leases.held()  # a dropped connection is noticed, and our own lease taken again
                 self._rescue()
+                self._rescue_own(set(dbos._active_workflows_set.activeList()))
                 self._parking.wake(self.name)
                 unfinished, _ = self._parking.unfinished()
                 self._keys.keep_only({asker for asker in map(asker_of, unfinished) if asker})
@@ -150,6 +152,17 @@ class Worker:
                 if dead:
                     for build in self._store.stored(status="PENDING", executor_id=worker):
                         self._store.queue_again(build)
+
+    def _rescue_own(self, running: set[str]) -> None:
+        """Queue again what this worker took and does not run: where the database goes away just after it was taken,
+        DBOS leaves it at that, and others see that we are alive. What is not seen twice is about to begin, or to end.
+        """
+        stored = self._store.stored(status="PENDING", executor_id=self.name)
+        stranded = {status.workflow_id: status for status in stored if status.workflow_id not in running}
+        for build in self._stranded & stranded.keys():
+            log.warning("A build that was taken never began; queued again.", build=build)
+            self._store.queue_again(stranded.pop(build))
+        self._stranded = set(stranded)
 
 
 def _durably(name: str, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -5,11 +5,15 @@ import logging
 import threading
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from dbos._sys_db import SystemDatabase
+from dbos._utils import retriable_postgres_exception
 from engine_worker import request, wait_until
 
-from bot import logs, recipes
+from bot import logs, recipes, worker
 from bot.builds import BuildRequest, Failure, Phase, VariantResult
 from bot.engine import Engine
 from bot.errors import BuildCancelled, HubUnreachable, PhimillError, UsageError
@@ -91,6 +95,38 @@ def test_people_go_before_the_watcher_and_then_the_oldest(engine: Engine) -> Non
     with engine.working(run):
         wait_until(lambda: engine.unfinished() == 0)
     assert order == ["2", "3", "0", "1"]
+
+
+def test_a_build_that_is_taken_when_the_database_goes_away_is_not_left_lying(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    look = SystemDatabase.get_workflow_statuses
+
+    def away_once(self: SystemDatabase, workflows: list[str]) -> Any:
+        if not taken:
+            taken.extend(workflows)
+            raise RuntimeError("the server closed the connection")
+        return look(self, workflows)
+
+    def away(self: SystemDatabase, workflow: str) -> Any:
+        raise RuntimeError("the server closed the connection")
+
+    monkeypatch.setattr(SystemDatabase, "get_workflow_statuses", away_once)
+    monkeypatch.setattr(SystemDatabase, "get_workflow_status", away)
+    monkeypatch.setattr(worker, "RESCUE_SECONDS", 0.5)
+    build = engine.submit(request(), person=True)
+    with engine.working(lambda _request, _steps: done()):
+        wait_until(lambda: engine.unfinished() == 0)
+    assert taken == [build.id]
+    assert engine.build(build.id).phase is Phase.DONE
+
+
+def test_a_server_whose_socket_is_gone_is_one_that_dbos_waits_for() -> None:
+    gone = sa.create_engine("postgresql+psycopg://mill@/mill?host=/nowhere")
+    with pytest.raises(sa.exc.OperationalError, match="connection is bad") as failed:
+        gone.connect()
+    assert retriable_postgres_exception(failed.value)
 
 
 @pytest.fixture
