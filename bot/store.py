@@ -26,8 +26,8 @@ WORKFLOW_VERSION = "2"
 
 @sa.event.listens_for(sa.Engine, "handle_error")
 def _mark_as_away(context: sa.ExceptionContext) -> None:
-    """DBOS waits for a server that cannot be reached. It knows that by the words of an error, and these are not among
-    them: a socket that is gone while the server is restarted.
+    """Have DBOS wait for a server whose socket is gone, as while it is restarted. It knows a server that cannot be
+    reached by what psycopg says, and this it does not know (`retriable_postgres_exception`).
     """
     found = context.sqlalchemy_exception
     if isinstance(found, sa.exc.OperationalError) and "connection is bad" in str(found.orig):

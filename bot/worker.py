@@ -154,13 +154,14 @@ class Worker:
                         self._store.queue_again(build)
 
     def _rescue_own(self, running: set[str]) -> None:
-        """Queue again what this worker took and does not run: where the database goes away just after it was taken,
-        DBOS leaves it at that, and others see that we are alive. What is not seen twice is about to begin, or to end.
+        """Queue again what this worker took and does not run. Where the database goes away while a build is taken, or
+        its end recorded, DBOS leaves it at that; and others see that we are alive. What is seen only once may be about
+        to begin, or to end.
         """
         stored = self._store.stored(status="PENDING", executor_id=self.name)
         stranded = {status.workflow_id: status for status in stored if status.workflow_id not in running}
         for build in self._stranded & stranded.keys():
-            log.warning("A build that was taken never began; queued again.", build=build)
+            log.warning("A build that was taken is not run; queued again.", build=build)
             self._store.queue_again(stranded.pop(build))
         self._stranded = set(stranded)
 
